@@ -1,0 +1,1 @@
+"""What there is: probes behind one Protocol, each answering with ``Device`` records."""

@@ -1,0 +1,67 @@
+"""The record every probe fills. ``None`` is unknown; it is never turned into 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceProcess:
+    """A process that holds memory on a device, as the driver reports it."""
+
+    pid: int
+    name: str | None
+    used_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One GPU at one moment.
+
+    ``source`` says who told us (nvml, nvidia-smi, torch, gpus.yaml, given, fake). ``index`` is the driver's own index,
+    before ``CUDA_VISIBLE_DEVICES``. ``total_bytes`` is the driver's total; ``total_is_bound`` marks a cautious bound
+    taken where no driver's total is known. ``dtypes`` are the number formats its arithmetic units run.
+    """
+
+    name: str
+    source: str
+    index: int = 0
+    uuid: str | None = None
+    total_bytes: int | None = None
+    free_bytes: int | None = None
+    used_bytes: int | None = None
+    total_is_bound: bool = False
+    count: int = 1
+    vendor: str | None = None
+    utilization_percent: int | None = None
+    temperature_celsius: int | None = None
+    power_watts: float | None = None
+    power_limit_watts: float | None = None
+    driver: str | None = None
+    compute_capability: tuple[int, int] | None = None
+    bandwidth_gb_per_s: float | None = None
+    processes: tuple[DeviceProcess, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def dtypes(self) -> tuple[str, ...] | None:
+        """Number formats the card computes natively; None where its generation is unknown.
+
+        Source: CUDA C++ Programming Guide, "Arithmetic Instructions" by compute capability: fp16 from 5.3,
+        int8 dot products from 6.1, bf16 from 8.0, fp8 from 8.9.
+        """
+        if self.compute_capability is None:
+            return None
+        rules = (("fp32", (0, 0)), ("fp16", (5, 3)), ("int8", (6, 1)), ("bf16", (8, 0)), ("fp8", (8, 9)))
+        return tuple(name for name, since in rules if self.compute_capability >= since)
+
+
+class Probe(Protocol):
+    """A way to ask what devices there are."""
+
+    name: str
+
+    def devices(self) -> tuple[Device, ...]:
+        """All devices this probe sees; empty when it finds none. Raises ProbeFailed when it cannot tell."""
+        ...

@@ -1,0 +1,98 @@
+"""Everything that gpufit raises on purpose.
+
+    GpufitError                 base: a sentence, a hint, an exit code
+    ├── UsageError        (2)   the request itself is wrong (--vram 0, unknown --quant)
+    │   ├── UnknownName   (2)   no such model or GPU; carries the nearest names
+    │   └── Unsupported   (2)   the family cannot take this dtype, quantization or attention
+    ├── BadFile           (2)   a file from outside is broken, hostile or unreadable
+    │   └── BadCatalog    (2)   ... and it is a catalog; carries file and line
+    ├── BadConfig         (2)   a config.json value is missing, of a wrong type, or absurd
+    ├── Undecided         (3)   gpufit does not know; never a guess
+    │   ├── UnknownFamily (3)   no reader for this model_type
+    │   └── NoDevice      (3)   no GPU found and no --vram given
+    ├── SourceError       (2)   the Hub or the network failed
+    └── AccessNeeded      (4)   a token or a licence is needed
+
+"Does not fit" is a result, not an exception. Only ``gpufit.cli`` turns these into text and exit codes.
+"""
+
+from __future__ import annotations
+
+
+class GpufitError(Exception):
+    """A failure with one clear sentence, a hint, and the exit code it maps to."""
+
+    exit_code = 2
+    code = "error"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(GpufitError):
+    code = "usage"
+
+
+class UnknownName(UsageError):
+    """No such model or GPU. ``nearest`` holds the closest known names, best first."""
+
+    code = "unknown_name"
+
+    def __init__(self, kind: str, name: str, nearest: tuple[str, ...] = (), *, hint: str = "") -> None:
+        near = f"nearest: {', '.join(nearest)}" if nearest else ""
+        super().__init__(f"unknown {kind} {name!r}", hint="; ".join(part for part in (near, hint) if part))
+        self.nearest = nearest
+
+
+class Unsupported(UsageError):
+    code = "unsupported"
+
+
+class BadFile(GpufitError):
+    code = "bad_file"
+
+
+class BadCatalog(BadFile):
+    """A catalog entry is wrong; ``line`` is 1-based, 0 when no line can be named."""
+
+    code = "bad_catalog"
+
+    def __init__(self, path: str, line: int, problem: str, *, hint: str = "") -> None:
+        where = f"{path}:{line}" if line else path
+        super().__init__(f"{where}: {problem}", hint=hint)
+        self.path = path
+        self.line = line
+
+
+class BadConfig(GpufitError):
+    code = "bad_config"
+
+
+class Undecided(GpufitError):
+    exit_code = 3
+    code = "unknown"
+
+
+class UnknownFamily(Undecided):
+    """There is no reader for this ``model_type``."""
+
+    code = "unknown_family"
+
+    def __init__(self, model_type: str, *, hint: str = "") -> None:
+        super().__init__(f"gpufit has no reader for model_type {model_type!r}", hint=hint)
+        self.model_type = model_type
+
+
+class NoDevice(Undecided):
+    code = "no_device"
+
+
+class SourceError(GpufitError):
+    code = "source"
+
+
+class AccessNeeded(GpufitError):
+    exit_code = 4
+    code = "access"

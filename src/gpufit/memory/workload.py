@@ -1,0 +1,39 @@
+"""The work at hand: how many tokens, in what precision, with which attention and runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Quantization = Literal[
+    "none", "bnb-int8", "bnb-nf4", "bnb-nf4-dq", "bnb-fp4", "gptq-int4-g128", "awq-int4-g128", "fp8"
+]
+AttentionKernel = Literal["eager", "sdpa", "flash"]
+Runtime = Literal["transformers", "vllm", "llama.cpp"]
+QUANTIZATIONS: tuple[Quantization, ...] = get_args(Quantization)
+ATTENTION_KERNELS: tuple[AttentionKernel, ...] = get_args(AttentionKernel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """An inference workload.
+
+    ``prompt_tokens`` go in at once (for an encoder-decoder they are the encoder's input, ``new_tokens`` the
+    decoder's output); their sum is the context. Encoders see ``prompt_tokens`` alone. ``kv_dtype`` is the cache's format, ``None``
+    meaning ``dtype``. ``compute_capability`` chooses kernels where the device is known, as (major, minor).
+    """
+
+    prompt_tokens: int
+    new_tokens: int = 0
+    batch: int = 1
+    dtype: str = "fp16"
+    quant: Quantization = "none"
+    kv_dtype: str | None = None
+    attention: AttentionKernel = "sdpa"
+    runtime: Runtime = "transformers"
+    compute_capability: tuple[int, int] | None = None
+
+    @property
+    def context_tokens(self) -> int:
+        """Prompt and new tokens of one sequence."""
+        return self.prompt_tokens + self.new_tokens
