@@ -15,7 +15,11 @@ from gpufit.facts.config import Config
 
 READERS: dict[str, str] = {
     # model_type: module in this package, optionally ":function" (default "read")
+    # dense decoders
     "llama": "llama",
+    # mixtures of experts, latent attention, state-space and hybrid decoders
+    # encoders, encoder-decoders
+    # vision, vision-language and speech
 }
 
 
