@@ -104,9 +104,11 @@ class Stack:
     positions: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Architecture:
     """Everything gpufit knows of a model. Pure facts: no workload, no device.
+
+    Compared and hashed by identity, so that results can be remembered per model at no cost.
 
     ``form`` names the activation formulas that apply (see ``gpufit.memory.activations``); ``stacks`` starts with the one
     that generates text, or the only one. ``max_context_tokens`` is None where the design sets no bound.

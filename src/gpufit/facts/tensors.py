@@ -64,7 +64,7 @@ class TensorGroup:
         return (self.name.format(*index) for index in product(*self.indices))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TensorInventory:
     """All tensors of a model, in the order of torch's ``named_parameters`` within a layer.
 

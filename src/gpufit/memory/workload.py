@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Quantization = Literal[
-    "none", "bnb-int8", "bnb-nf4", "bnb-nf4-dq", "bnb-fp4", "gptq-int4-g128", "awq-int4-g128", "fp8"
-]
+Quantization = Literal["none", "bnb-int8", "bnb-nf4", "bnb-nf4-dq", "bnb-fp4", "gptq-int4-g128", "awq-int4-g128", "fp8"]
 AttentionKernel = Literal["eager", "sdpa", "flash"]
 Runtime = Literal["transformers", "vllm", "llama.cpp"]
 QUANTIZATIONS: tuple[Quantization, ...] = get_args(Quantization)
@@ -19,8 +17,8 @@ class Workload:
     """An inference workload.
 
     ``prompt_tokens`` go in at once (for an encoder-decoder they are the encoder's input, ``new_tokens`` the
-    decoder's output); their sum is the context. Encoders see ``prompt_tokens`` alone. ``kv_dtype`` is the cache's format, ``None``
-    meaning ``dtype``. ``compute_capability`` chooses kernels where the device is known, as (major, minor).
+    decoder's output); their sum is the context. Encoders see ``prompt_tokens`` alone. ``kv_dtype`` is the
+    cache's format, ``None`` meaning ``dtype``. ``compute_capability`` chooses kernels where the device is known.
     """
 
     prompt_tokens: int

@@ -1,0 +1,121 @@
+"""What a quantized matrix really holds: packed data, scales, zero points, code books, padding.
+
+Each function lists the tensors, in bytes, that stand for one linear layer's weight of shape (outputs, inputs).
+Biases are not part of it. The bitsandbytes formats are checked against the real layers, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Parts = dict[str, int]  # tensor -> bytes
+
+
+def ceil_div(a: int, b: int) -> int:
+    """⌈a / b⌉ for non-negative ints."""
+    return -(-a // b)
+
+
+def bnb_int8(outputs: int, inputs: int) -> Parts:
+    """LLM.int8(): one int8 a weight and one fp32 scale a row.
+
+    Source: bitsandbytes 0.50.2, nn/modules.py, Int8Params._quantize.
+
+    >>> sum(bnb_int8(11008, 4096).values())
+    45132800
+    """
+    return {"weight": outputs * inputs, "SCB": 4 * outputs}
+
+
+def bnb_4bit(outputs: int, inputs: int) -> Parts:
+    """NF4 and FP4: two weights a byte, one fp32 absmax for each 64, a code book of 16 fp32.
+
+    Source: bitsandbytes 0.50.2, functional.py, quantize_4bit with its default blocksize of 64.
+
+    >>> sum(bnb_4bit(11008, 4096).values())
+    25362496
+    """
+    elements = outputs * inputs
+    return {"weight": ceil_div(elements, 2), "absmax": 4 * ceil_div(elements, 64), "quant_map": 64}
+
+
+def bnb_4bit_double(outputs: int, inputs: int) -> Parts:
+    """NF4 with nested statistics: absmax in uint8, itself scaled in fp32 for each 256, about an fp32 offset.
+
+    The nested code book has 256 fp32 entries, and every layer holds its own copy.
+    Source: bitsandbytes 0.50.2, functional.py, quantize_4bit(compress_statistics=True) and quantize_blockwise.
+
+    >>> sum(bnb_4bit_double(11008, 4096).values())
+    23260996
+    """
+    elements = outputs * inputs
+    blocks = ceil_div(elements, 64)
+    return {
+        "weight": ceil_div(elements, 2),
+        "absmax": blocks,
+        "quant_map": 64,
+        "nested_absmax": 4 * ceil_div(blocks, 256),
+        "nested_quant_map": 1024,
+        "offset": 4,
+    }
+
+
+def gptq_int4_g128(outputs: int, inputs: int) -> Parts:
+    """GPTQ, 4 bits, groups of 128 inputs, int32 packing.
+
+    qweight (inputs/8, outputs), qzeros (groups, outputs/8) and g_idx (inputs) are int32, scales (groups, outputs) fp16.
+    Source: AutoGPTQ 0.7 and GPTQModel 4, the buffers their quantized linears register.
+
+    >>> sum(gptq_int4_g128(11008, 4096).values())
+    23441408
+    """
+    groups = ceil_div(inputs, 128)
+    return {
+        "qweight": 4 * ceil_div(inputs, 8) * outputs,
+        "qzeros": 4 * groups * ceil_div(outputs, 8),
+        "scales": 2 * groups * outputs,
+        "g_idx": 4 * inputs,
+    }
+
+
+def awq_int4_g128(outputs: int, inputs: int) -> Parts:
+    """AWQ (GEMM layout), 4 bits, groups of 128 inputs, int32 packing along the outputs.
+
+    qweight (inputs, outputs/8) and qzeros (groups, outputs/8) are int32, scales (groups, outputs) fp16.
+    Source: AutoAWQ 0.2, modules/linear/gemm.py, WQLinear_GEMM.
+
+    >>> sum(awq_int4_g128(11008, 4096).values())
+    23425024
+    """
+    groups = ceil_div(inputs, 128)
+    packed_outputs = ceil_div(outputs, 8)
+    return {
+        "qweight": 4 * inputs * packed_outputs,
+        "qzeros": 4 * groups * packed_outputs,
+        "scales": 2 * groups * outputs,
+    }
+
+
+def fp8_block128(outputs: int, inputs: int) -> Parts:
+    """FP8 (e4m3): one byte a weight and one fp32 scale for each block of 128 × 128.
+
+    Source: transformers 5.23.0, integrations/finegrained_fp8.py, FP8Linear.
+
+    >>> sum(fp8_block128(11008, 4096).values())
+    45099776
+    """
+    return {
+        "weight": outputs * inputs,
+        "weight_scale_inv": 4 * ceil_div(outputs, 128) * ceil_div(inputs, 128),
+    }
+
+
+MATRIX_PARTS: dict[str, Callable[[int, int], Parts]] = {
+    "bnb-int8": bnb_int8,
+    "bnb-nf4": bnb_4bit,
+    "bnb-fp4": bnb_4bit,
+    "bnb-nf4-dq": bnb_4bit_double,
+    "gptq-int4-g128": gptq_int4_g128,
+    "awq-int4-g128": awq_int4_g128,
+    "fp8": fp8_block128,
+}

@@ -1,0 +1,94 @@
+"""The bytes of the key/value cache: a kind per layer, times the rule by which the runtime stores that kind.
+
+Rules of transformers 5.23.0, cache_utils.py, each named beside its arithmetic. Bytes are those of the storages
+that stay alive, which for a sliding window is one token more than the tensor shows: the layer keeps a view of
+``window − 1`` tokens into a storage of ``window``, and right after a long prompt a view into the whole prompt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from gpufit.errors import UsageError
+from gpufit.facts.architecture import Architecture, CacheLayers
+from gpufit.facts.dtypes import DTYPE_BYTES
+from gpufit.memory.workload import Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheFormat:
+    """How one cached element is stored: ``bits`` each, and a scale and a zero point for every ``group``.
+
+    ``residual_tokens`` is how many of the newest tokens may still wait in the model's dtype.
+    """
+
+    bits: int
+    group: int = 0  # 0: one scale for the whole tensor, too small to count
+    residual_tokens: int = 0
+
+
+# transformers 5.23.0: QuantizedLayer(nbits, q_group_size=64, residual_length=128); Fp8QuantizedLayer (per-tensor scale)
+CACHE_FORMATS: dict[str, CacheFormat] = {
+    "fp8": CacheFormat(bits=8),
+    "int8": CacheFormat(bits=8, group=64, residual_tokens=128),
+    "int4": CacheFormat(bits=4, group=64, residual_tokens=128),
+}
+KV_DTYPES: tuple[str, ...] = ("fp32", "fp16", "bf16", *CACHE_FORMATS)
+
+
+def count_cache(architecture: Architecture, workload: Workload, *, after_prefill: bool = False) -> int:
+    """Bytes of the whole batch's cache: at the final length, or ``after_prefill`` when only the prompt is in.
+
+    >>> from gpufit.facts.read import parse_config
+    >>> llama = parse_config({"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008,
+    ...                       "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32000})
+    >>> count_cache(llama, Workload(prompt_tokens=4095, new_tokens=1, dtype="fp16"))
+    2147483648
+    """
+    seq2seq = architecture.is_encoder_decoder
+    decoder_tokens = workload.new_tokens if seq2seq else workload.context_tokens
+    if after_prefill:
+        decoder_tokens = 1 if seq2seq else workload.prompt_tokens
+    total = 0
+    for layers in architecture.cache:
+        if layers.kind == "shared":
+            continue
+        if layers.state:
+            total += layers.layers * _state_bytes(layers, workload.dtype)
+        elements = layers.elements_per_token
+        if elements:
+            tokens = _stored_tokens(layers, architecture, workload, decoder_tokens, after_prefill)
+            total += layers.layers * _token_bytes(elements, tokens, workload, layers.kind)
+    return workload.batch * total
+
+
+def _stored_tokens(
+    layers: CacheLayers, architecture: Architecture, workload: Workload, decoder_tokens: int, after_prefill: bool
+) -> int:
+    if layers.kind == "cross":
+        source = next((s for s in architecture.stacks if s.role in ("encoder", "audio", "vision")), None)
+        return source.positions if source and source.positions else workload.prompt_tokens
+    if layers.window_tokens is None or after_prefill:
+        return decoder_tokens
+    return min(decoder_tokens, layers.window_tokens)
+
+
+def _token_bytes(elements: int, tokens: int, workload: Workload, kind: str) -> int:
+    """Bytes of ``tokens`` cached tokens in one layer of one sequence."""
+    name = workload.kv_dtype or workload.dtype
+    plain = DTYPE_BYTES[workload.dtype]
+    if name in ("fp32", "fp16", "bf16") or kind == "cross":
+        return elements * tokens * (plain if kind == "cross" else DTYPE_BYTES[name])
+    stored = CACHE_FORMATS.get(name)
+    if stored is None:
+        raise UsageError(f"unknown cache format {name[:40]!r}", hint=f"--kv-dtype takes {', '.join(KV_DTYPES)}")
+    waiting = min(tokens, workload.new_tokens, max(stored.residual_tokens - 1, 0))
+    packed = elements * (tokens - waiting)
+    scales = 2 * plain * -(-packed // stored.group) if stored.group else 0
+    return -(-packed * stored.bits // 8) + scales + elements * waiting * plain
+
+
+def _state_bytes(layers: CacheLayers, dtype: str) -> int:
+    """Bytes of the fixed-size state of one recurrent layer, one sequence."""
+    return sum(prod(state.shape) * DTYPE_BYTES[state.dtype or dtype] for state in layers.state)
