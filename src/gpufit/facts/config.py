@@ -31,6 +31,10 @@ class Config:
     def __contains__(self, key: str) -> bool:
         return self._raw.get(key) is not None
 
+    def absent(self, key: str) -> bool:
+        """Whether the key is not there at all: a family's default then applies, which a stated null turns off."""
+        return key not in self._raw
+
     def _get(self, key: str, default: Any) -> Any:
         value = self._raw.get(key)
         if value is None:
