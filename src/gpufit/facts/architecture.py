@@ -38,11 +38,12 @@ class CacheLayers:
     value_dim: int = 0
     window_tokens: int | None = None
     state: tuple[StateTensor, ...] = ()
+    index_dim: int = 0  # a sparse attention's indexer key, one per token beside keys and values
 
     @property
     def elements_per_token(self) -> int:
         """Elements that one layer keeps for one token of one sequence."""
-        return self.kv_heads * (self.key_dim + self.value_dim)
+        return self.kv_heads * (self.key_dim + self.value_dim) + self.index_dim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
