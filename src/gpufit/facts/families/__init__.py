@@ -57,6 +57,13 @@ READERS: dict[str, str] = {
     "bloom": "alibi:read_bloom",
     "mpt": "alibi:read_mpt",
     "falcon": "falcon",
+    "internlm2": "remote:read_internlm2",
+    "minicpm": "remote:read_minicpm",
+    "orion": "remote:read_orion",
+    "baichuan": "remote:read_baichuan",
+    "chatglm": "chatglm",
+    "nemotron-nas": "decilm",
+    "phi3_v": "phi3_v",
     # mixtures of experts, latent attention, state-space and hybrid decoders
     "mixtral": "moe:read_mixtral",
     "phimoe": "moe:read_phimoe",
@@ -81,7 +88,12 @@ READERS: dict[str, str] = {
     "camembert": "bert:read_camembert", "electra": "bert:read_electra", "distilbert": "distilbert",
     "mpnet": "mpnet", "albert": "albert", "deberta": "deberta", "deberta-v2": "deberta:read_v2",
     "modernbert": "modernbert", "nomic_bert": "nomic_bert",
+    "bart": "bart", "mbart": "bart:read_mbart", "pegasus": "bart:read_pegasus", "m2m_100": "bart:read_m2m_100",
+    "marian": "bart:read_marian", "blenderbot": "bart:read_blenderbot",
+    "blenderbot-small": "bart:read_blenderbot_small", "led": "bart:read_led",
+    "t5": "t5", "mt5": "t5:read_mt5", "umt5": "t5:read_umt5",
     # vision, vision-language and speech
+    "whisper": "whisper",
 }
 
 
