@@ -206,12 +206,16 @@ def body(
     kinds: tuple[str, ...] | None = None,
     window: int | None = None,
     max_context: str = "max_position_embeddings",
+    vocab: str = "vocab_size",
     embedding: str = "embed_tokens",
     embedding_width: int | None = None,
     cached_heads: int | None = None,
     notes: tuple[str, ...] = (),
 ) -> Body:
-    """Put a decoder's facts together. ``cached_heads`` is set where the cache keeps other heads than were projected."""
+    """Put a decoder's facts together; ``max_context`` and ``vocab`` are the keys that hold them.
+
+    ``cached_heads`` is set where the cache keeps other heads than were projected.
+    """
     cached = shape
     if cached_heads is not None:
         cached = Shape(hidden=shape.hidden, layers=shape.layers, heads=shape.heads, kv_heads=cached_heads,
@@ -228,7 +232,7 @@ def body(
                 rope_dim=rope, window_tokens=window if cache[-1].kind == "sliding" else None,
             ),
         ),
-        vocab=config.size("vocab_size"),
+        vocab=config.size(vocab),
         cache=cache,
         max_context_tokens=config.size(max_context, None),
         embedding=embedding,
