@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from gpufit.errors import UsageError
 from gpufit.replay.allocator import CachingAllocator
 from gpufit.replay.allocator_options import AllocatorOptions, parse_allocator_options
 from gpufit.replay.blocks import Block
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 MIB = 1 << 20
 SIZES = st.one_of(st.integers(1, 4096), st.integers(1, 3 * MIB), st.integers(MIB, 64 * MIB))
@@ -52,7 +54,7 @@ def test_requested_never_exceeds_allocated_nor_that_reserved_nor_that_the_limit(
     assert allocator.allocated_bytes == sum(block.size for block in live)
     assert allocator.peak_reserved_bytes <= (options.limit_bytes or allocator.peak_reserved_bytes)
     spans = sorted((block.address, block.address + block.size) for block in live)
-    assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
 
 
 @given(STEPS, OPTIONS)
