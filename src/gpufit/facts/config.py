@@ -113,6 +113,15 @@ class Config:
             raise self._wrong(key, value, "a section")
         return Config(value, path=f"{self.path}{key}.", seen=self.seen)
 
+    def over(self, defaults: Mapping[str, Any], *, without: tuple[str, ...] = ()) -> Config:
+        """The same view with ``defaults`` for the keys it leaves out, and blind to the keys in ``without``.
+
+        >>> Config({"a": 1}).over({"a": 2, "b": 3}).int("b")
+        3
+        """
+        raw = {**defaults, **{key: value for key, value in self._raw.items() if key not in without}}
+        return Config(raw, path=self.path, seen=self.seen)
+
     def raw(self, key: str) -> Any:
         """The untouched value, for shapes that only one family has; the caller checks it."""
         return self._raw.get(key)

@@ -43,7 +43,7 @@ def finish(
         cache=cache,
         max_context_tokens=max_context_tokens,
         dtype=config.text("dtype", config.text("torch_dtype", None)) or dtype,
-        config_quantization=quantization.text("quant_method", None) if quantization else None,
+        config_quantization=quantization.text("quant_method", "bitsandbytes") if quantization else None,
         provenance=tuple((key, str(value)) for key, value in config.seen.items()),
         notes=notes,
     )

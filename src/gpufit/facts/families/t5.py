@@ -2,8 +2,8 @@
 
 Mirrors transformers 5.23.0, models/t5/modeling_t5.py, models/mt5/modeling_mt5.py and models/umt5/modeling_umt5.py,
 with one difference: their configuration classes set ``tie_word_embeddings`` to true whatever config.json says. The
-checkpoints that say false (T5 v1.1, Flan-T5, mT5, umT5) hold an output matrix of their own, and ``from_pretrained`` does
-not tie what it finds to differ (modeling_utils.py, tie_weights). What is loaded decides, so this reader counts both.
+checkpoints that say false (T5 v1.1, Flan-T5, mT5, umT5) hold an output matrix of their own, and ``from_pretrained``
+does not tie what it finds to differ (modeling_utils.py, tie_weights). What is loaded decides, so both are counted.
 """
 
 from __future__ import annotations
