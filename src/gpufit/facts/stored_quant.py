@@ -25,8 +25,9 @@ class StoredQuantization:
 def recognise(tensors: Sequence[StoredTensor], config: Mapping[str, Any] | None = None) -> StoredQuantization:
     """Name the format from the tensors, and refine it by ``quantization_config`` (None where there is none).
 
-    >>> recognise([StoredTensor("l.qweight", (512, 4096), "I32", 8388608), StoredTensor("l.g_idx", (4096,), "I32", 16384)],
-    ...           {"quant_method": "gptq", "bits": 4, "group_size": 128}).quant
+    >>> weight = StoredTensor("l.qweight", (512, 4096), "I32", 8 << 20)
+    >>> tensors = [weight, StoredTensor("l.g_idx", (4096,), "I32", 16384)]
+    >>> recognise(tensors, {"quant_method": "gptq", "bits": 4, "group_size": 128}).quant
     'gptq-int4-g128'
     """
     config = config or {}
@@ -49,9 +50,9 @@ def recognise(tensors: Sequence[StoredTensor], config: Mapping[str, Any] | None 
 def _from_tensors(tensors: Sequence[StoredTensor]) -> str:
     """The first telling tensor by rank; an empty text for plain numbers.
 
-    Sources: bitsandbytes 0.50.2 QuantState.as_dict(packed=True) and Linear8bitLt._save_to_state_dict; AutoGPTQ 0.7 and
-    AutoAWQ 0.2 buffers; transformers 5.23.0 integrations/finegrained_fp8.py (weight_scale_inv) and integrations/mxfp4.py
-    (_blocks, _scales); compressed-tensors 0.12 (weight_packed, weight_scale, weight_global_scale).
+    Sources: bitsandbytes 0.50.2 QuantState.as_dict(packed=True) and Linear8bitLt._save_to_state_dict; the buffers of
+    AutoGPTQ 0.7 and AutoAWQ 0.2; transformers 5.23.0 integrations/finegrained_fp8.py (weight_scale_inv) and
+    integrations/mxfp4.py (_blocks, _scales); compressed-tensors 0.12 (weight_packed, weight_scale).
     """
     endings = {name.rpartition(".")[2] for name, *_ in tensors}
     dtypes = {tensor.dtype for tensor in tensors}

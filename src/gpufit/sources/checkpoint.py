@@ -1,0 +1,208 @@
+"""One checkpoint out of a set of files: which format, which files belong together, what their headers say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gpufit.errors import BadFile, GpufitError, UsageError
+from gpufit.facts.architecture import Architecture
+from gpufit.facts.json_text import MIB, parse_json
+from gpufit.facts.stored import StoredWeights
+from gpufit.sources.files import Files, read_whole
+from gpufit.units import format_gib
+
+_SHARD = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.(safetensors|gguf)")
+_CONFIG_BYTES = 4 * MIB
+_LISTED = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """What a set of files says about one model. ``stored`` is None where no header could be read (pickles, none)."""
+
+    architecture: Architecture
+    stored: StoredWeights | None
+    config_source: str
+    notes: tuple[str, ...] = ()
+
+
+def read_checkpoint(files: Files, wanted: str | None = None) -> Checkpoint:
+    """Read the model in ``files``; ``wanted`` names one file of it (a .gguf, .safetensors, index or config.json).
+
+    Without ``wanted`` the choice is that of ``from_pretrained``: model.safetensors, its index, other safetensors.
+    GGUF files are never mixed in: beside safetensors they are named in a note, and several ask for a choice.
+
+    Raises UsageError where a choice is needed, BadFile, BadConfig and Undecided as the readers do.
+    """
+    if wanted is not None:
+        return _read_wanted(files, wanted)
+    names = files.sizes()
+    ggufs = _first_shards(names, ".gguf")
+    if "config.json" not in names:
+        if len(ggufs) == 1:
+            return _read_gguf(files, ggufs[0])
+        raise _no_configuration(files, ggufs)
+    found = _read_with_config(files, None)
+    if not ggufs:
+        return found
+    beside = f"GGUF files lie beside and are not counted: {_listing(names, ggufs)}"
+    return replace(found, notes=(*found.notes, beside))
+
+
+def _read_wanted(files: Files, wanted: str) -> Checkpoint:
+    """One file by its name; its folder is not listed, since it may be anything."""
+    if wanted.endswith(".gguf"):
+        return _read_gguf(files, wanted)
+    if wanted.endswith((".safetensors", ".index.json")):
+        return _read_with_config(files, wanted)
+    if wanted.endswith(".json"):
+        architecture = _parse_config(_read_config(files, wanted))
+        return Checkpoint(architecture=architecture, stored=None, config_source=wanted)
+    raise UsageError(f"{wanted} is no file that gpufit reads", hint="give a .gguf, .safetensors, index or config.json")
+
+
+def _read_with_config(files: Files, wanted: str | None) -> Checkpoint:
+    """The configuration, and the safetensors that it belongs to, if there are any."""
+    config_name = f"{wanted.rpartition('/')[0]}/config.json".lstrip("/") if wanted else "config.json"
+    config = _read_config(files, config_name)
+    architecture = _parse_config(config)
+    weights = _choose_safetensors(files, wanted)
+    if not weights:
+        return Checkpoint(architecture=architecture, stored=None, config_source=config_name)
+    stored = _read_safetensors(files, weights, quantization_section(config))
+    return Checkpoint(architecture=architecture, stored=stored, config_source=config_name, notes=stored.notes)
+
+
+def _no_configuration(files: Files, ggufs: list[str]) -> GpufitError:
+    """Why nothing can be read without a config.json."""
+    if ggufs:
+        return UsageError(
+            f"{files.label} holds {len(ggufs)} GGUF models: {_listing(files.sizes(), ggufs)}",
+            hint=f"name one, such as {files.choose.format(ggufs[0])}",
+        )
+    if "adapter_config.json" in files.sizes():
+        return UsageError(f"{files.label} is an adapter, not a model", hint="check its base model with --train lora")
+    return BadFile(
+        f"{files.label} has no config.json", hint="weights alone do not say how the model caches and computes"
+    )
+
+
+def quantization_section(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """``quantization_config`` of a configuration, or of its nested text configuration.
+
+    >>> quantization_section({"text_config": {"quantization_config": {"quant_method": "fp8"}}})
+    {'quant_method': 'fp8'}
+    """
+    for section in (config, config.get("text_config")):
+        if isinstance(section, Mapping) and isinstance(found := section.get("quantization_config"), Mapping):
+            return found
+    return None
+
+
+def _read_config(files: Files, name: str) -> dict[str, Any]:
+    if files.size(name) is None:
+        raise BadFile(f"{files.label} has no {name}", hint="weights alone do not say how the model caches and computes")
+    return parse_json(read_whole(files, name, _CONFIG_BYTES), name, largest_bytes=_CONFIG_BYTES)
+
+
+def _parse_config(config: Mapping[str, Any]) -> Architecture:
+    from gpufit.facts.read import parse_config
+
+    return parse_config(config)
+
+
+def _first_shards(names: Mapping[str, int], ending: str) -> list[str]:
+    """Models of that ending, a sharded one by its first shard. Projectors of vision towers are no models."""
+    found = []
+    for name in names:
+        shard = _SHARD.fullmatch(name)
+        if name.endswith(ending) and (shard is None or int(shard[2]) == 1) and "mmproj" not in name:
+            found.append(name)
+    return found
+
+
+def _listing(names: Mapping[str, int], chosen: list[str]) -> str:
+    """Names with sizes, shards of one model summed under its first."""
+    shown = [f"{name} ({format_gib(sum(names.get(n, 0) for n in shard_names(name)))})" for name in chosen[:_LISTED]]
+    rest = len(chosen) - _LISTED
+    return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
+
+
+def shard_names(name: str) -> tuple[str, ...]:
+    """All shards of the model that ``name`` is a shard of; itself where it is whole.
+
+    >>> shard_names("m-00002-of-00002.gguf")
+    ('m-00001-of-00002.gguf', 'm-00002-of-00002.gguf')
+    """
+    shard = _SHARD.fullmatch(name)
+    if shard is None or not 1 <= int(shard[2]) <= int(shard[3]) <= 2048:
+        return (name,)
+    count = int(shard[3])
+    return tuple(f"{shard[1]}-{number:05d}-of-{count:05d}.{shard[4]}" for number in range(1, count + 1))
+
+
+def _choose_safetensors(files: Files, wanted: str | None) -> tuple[str, ...]:
+    """The safetensors files that make up the model; empty where there are none."""
+    from gpufit.facts.safetensors import LARGEST_INDEX_BYTES, parse_index
+
+    index = "model.safetensors.index.json"
+    if wanted and wanted.endswith(".index.json"):
+        index = wanted
+    elif wanted:
+        return shard_names(wanted)
+    elif files.size("model.safetensors") is not None:
+        return ("model.safetensors",)
+    if wanted or files.size(index) is not None:
+        folder = index.rpartition("/")[0]
+        shards = parse_index(read_whole(files, index, LARGEST_INDEX_BYTES), index)
+        return tuple(f"{folder}/{shard}" if folder else shard for shard in shards)
+    names = files.sizes()
+    top = [name for name in _first_shards(names, ".safetensors") if "/" not in name and "adapter" not in name]
+    if len(top) > 1:
+        raise UsageError(
+            f"{files.label} holds {len(top)} safetensors models: {_listing(names, top)}",
+            hint=f"name one, such as {files.choose.format(top[0])}",
+        )
+    return shard_names(top[0]) if top else ()
+
+
+def _require(files: Files, wanted: tuple[str, ...]) -> None:
+    missing = [name for name in wanted if files.size(name) is None]
+    if missing:
+        raise BadFile(
+            f"{files.label} lacks {len(missing)} of {len(wanted)} weight files, the first {missing[0]}",
+            hint="finish the download, or check by the Hub id",
+        )
+
+
+def _read_safetensors(files: Files, names: tuple[str, ...], section: Mapping[str, Any] | None) -> StoredWeights:
+    from gpufit.facts.stored_quant import recognise
+    from gpufit.sources.headers import read_safetensors_header
+
+    _require(files, names)
+    per_file = files.each(lambda name: read_safetensors_header(files, name), names)
+    tensors = tuple(tensor for header in per_file for tensor in header)
+    if len({tensor.name for tensor in tensors}) != len(tensors):
+        raise BadFile(f"{files.label}: two weight files hold a tensor of the same name")
+    found = recognise(tensors, section)
+    total = sum(tensor.size_bytes for tensor in tensors)
+    return StoredWeights(
+        format="safetensors", tensors=tensors, files=names, device_bytes=total,
+        method=found.method, quant=found.quant, notes=found.notes,
+    )  # fmt: skip
+
+
+def _read_gguf(files: Files, name: str) -> Checkpoint:
+    from gpufit.facts.gguf_config import gguf_to_config
+    from gpufit.facts.gguf_model import join_headers, to_stored
+    from gpufit.sources.headers import read_gguf_header
+
+    names = shard_names(name)
+    _require(files, names)
+    header = join_headers(files.each(lambda shard: read_gguf_header(files, shard), names), name)
+    architecture = _parse_config(gguf_to_config(header))
+    stored = to_stored(header, names)
+    return Checkpoint(architecture=architecture, stored=stored, config_source=names[0], notes=stored.notes)
