@@ -16,6 +16,7 @@ _UNIT_BYTES = {
     "kib": KIB, "mib": MIB, "gib": GIB, "tib": 1 << 40,
 }  # fmt: skip
 _SIZE = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,12})?)\s*([a-z]{0,3})\s*", re.IGNORECASE | re.ASCII)
+_COUNT = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,12})?)\s*([kmbt]?)\s*", re.IGNORECASE | re.ASCII)
 _LARGEST_BYTES = 1 << 60
 
 
@@ -59,6 +60,20 @@ def format_gib(size_bytes: int) -> str:
     '12.55 GiB'
     """
     return f"{size_bytes / GIB:.2f} GiB"
+
+
+def parse_count(text: str) -> int:
+    """Read a parameter count: ``7B``, ``350M``, ``1.5b``, ``7000000000``.
+
+    >>> parse_count("350M"), parse_count("1.5b")
+    (350000000, 1500000000)
+    """
+    match = _COUNT.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{text[:40]!r} is not a parameter count", hint="write 7B, 350M or a whole number")
+    whole, _, fraction = match[1].partition(".")
+    scale = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}[match[2].lower()]
+    return int(whole) * scale + (int(fraction) * scale // 10 ** len(fraction) if fraction else 0)
 
 
 def format_count(count: int) -> str:

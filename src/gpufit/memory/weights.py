@@ -34,6 +34,7 @@ class WeightBytes:
     fp32_bytes: int  # the part of kept_bytes that the library holds in fp32 though asked for 16 bits
     buffer_bytes: int
     padding_bytes: int
+    block_bytes: int  # the part of the total inside the repeated blocks, which several devices can share out
     largest_matrix: tuple[int, int]  # (outputs, inputs) of the largest quantized matrix; (0, 0) without
 
     @property
@@ -66,7 +67,7 @@ def count_weights(architecture: Architecture, dtype: str, quant: Quantization) -
     inventory = architecture.tensors
     convertible = _matrices(architecture, quant) if quant != "none" else {}
     element_bytes = DTYPE_BYTES[dtype]
-    quantized = quantized_parameters = kept = kept_parameters = fp32 = buffers = padding = 0
+    quantized = quantized_parameters = kept = kept_parameters = fp32 = buffers = padding = blocks = 0
     largest = (0, 0)
     for index, group in enumerate(inventory.groups):
         if group.tied_to:
@@ -78,6 +79,7 @@ def count_weights(architecture: Architecture, dtype: str, quant: Quantization) -
             quantized += matrices * sum(parts)
             padding += matrices * sum(round_allocation(part) - part for part in parts)
             largest = max(largest, (found.outputs, found.inputs), key=prod)
+            blocks += matrices * sum(parts) if group.in_blocks else 0
             quantized_parameters += found.copies * group.elements
             copies -= found.copies
         stays_fp32 = dtype != "fp32" and _kept_fp32(inventory, group, dtype)
@@ -87,12 +89,13 @@ def count_weights(architecture: Architecture, dtype: str, quant: Quantization) -
             buffers += copies * size
             continue
         kept += copies * size
+        blocks += copies * size if group.in_blocks else 0
         kept_parameters += copies * group.elements
         fp32 += copies * size if stays_fp32 else 0
     return WeightBytes(
         quantized_bytes=quantized, quantized_parameters=quantized_parameters, kept_bytes=kept,
         kept_parameters=kept_parameters, fp32_bytes=fp32, buffer_bytes=buffers, padding_bytes=padding,
-        largest_matrix=largest,
+        block_bytes=blocks, largest_matrix=largest,
     )  # fmt: skip
 
 

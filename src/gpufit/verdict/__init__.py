@@ -1,0 +1,1 @@
+"""Does it fit: budget, judgement, advice. Pure; it sees records, never devices or files."""

@@ -1,0 +1,160 @@
+"""The front door for Python. It wires the rooms together and holds no logic of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpufit.units import parse_size
+from gpufit.verdict.check import Check, Subject, check_fit
+from gpufit.verdict.plan import Request, plan_workload
+
+if TYPE_CHECKING:
+    from gpufit.devices.device import Device
+    from gpufit.facts.architecture import Architecture
+    from gpufit.sources.catalog import Catalog
+    from gpufit.verdict.listing import Listed, ListFilter
+
+Size = str | int | float
+
+
+def check(
+    model: str,
+    *,
+    vram: Size | None = None,
+    gpu: str | None = None,
+    context: int | None = None,
+    prompt: int | None = None,
+    new_tokens: int | None = None,
+    batch: int = 1,
+    dtype: str | None = None,
+    quant: str | None = None,
+    kv_dtype: str | None = None,
+    attention: str | None = None,
+    runtime: str = "transformers",
+    reserve: Size = 0,
+    catalog: str | Path | None = None,
+    revision: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Check:
+    """Does ``model`` fit, doing this work, on this GPU?
+
+    ``vram`` is a size (``16``, ``"16GB"``, ``"15360MiB"``), ``gpu`` a card by name (``"t4"``, ``"a100-80gb"``);
+    with neither, the real devices are probed and the freest is used. Sizes are bytes throughout the result.
+
+    >>> result = check("llama-2-7b", vram="16GB", context=4096)
+    >>> result.verdict, result.estimate.weights.total_bytes
+    ('no', 13476831232)
+
+    Raises UnknownName, UsageError, Unsupported, Undecided, BadFile, SourceError or AccessNeeded (see gpufit.errors).
+    """
+    environment = os.environ if environ is None else environ
+    subject = find_model(model, catalog=catalog, revision=revision, environ=environment, progress=progress)
+    device = find_device(vram=vram, gpu=gpu, environ=environment)
+    request = Request(
+        context=context, prompt=prompt, new_tokens=new_tokens, batch=batch, dtype=dtype, quant=quant,
+        kv_dtype=kv_dtype, attention=attention, runtime=runtime,
+    )  # fmt: skip
+    workload, notes = plan_workload(subject.architecture, device, request)
+    return check_fit(
+        subject, workload, device,
+        reserve_bytes=parse_reserve(reserve), larger=lambda: _larger_cards(device, environment), notes=notes,
+    )  # fmt: skip
+
+
+def find_model(
+    model: str,
+    *,
+    catalog: str | Path | None = None,
+    revision: str | None = None,
+    environ: Mapping[str, str],
+    progress: Callable[[str], None] | None = None,
+) -> Subject:
+    """A catalog name, Hub id, folder, config.json, .safetensors or .gguf as a Subject."""
+    from gpufit.sources.resolve import resolve_model
+
+    found = resolve_model(
+        model, catalog=load_catalog(catalog, environ), environ=environ, revision=revision, progress=progress
+    )
+    return Subject(
+        name=found.name, origin=found.origin, architecture=found.architecture, hub_id=found.hub_id, notes=found.notes
+    )
+
+
+def load_catalog(catalog: str | Path | None, environ: Mapping[str, str]) -> Catalog:
+    """The shipped catalog, extended by the user's own and by ``catalog``."""
+    from gpufit.sources.catalog import load_catalog as load
+
+    return load(Path(catalog) if catalog is not None else None, environ)
+
+
+def find_device(*, vram: Size | None, gpu: str | None, environ: Mapping[str, str]) -> Device:
+    """The device to judge against: given by size, by name, or the freest one that the probes find."""
+    from gpufit.devices.given import given_device
+
+    given = given_device(vram=vram, gpu=gpu, environ=environ)
+    if given is not None:
+        return given
+    from gpufit.devices.probe import choose_device, probe_devices
+
+    return choose_device(probe_devices(environ).devices)
+
+
+def parse_reserve(reserve: Size) -> int:
+    """Bytes to keep free; 0 is allowed."""
+    return 0 if str(reserve).strip() in ("0", "0.0", "") else parse_size(reserve, what="reserve")
+
+
+def list_models(
+    *,
+    fits: bool = False,
+    vram: Size | None = None,
+    gpu: str | None = None,
+    reserve: Size = 0,
+    context: int | None = None,
+    batch: int = 1,
+    filters: ListFilter | None = None,
+    catalog: str | Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> tuple[Listed, ...]:
+    """The catalog, or with ``fits`` what of it fits a device, each with its best quantization.
+
+    >>> [row.entry.name for row in list_models(fits=True, vram="1GB") if row.entry.name == "gpt2"]
+    ['gpt2']
+    """
+    from gpufit.verdict.listing import ListFilter as Filter
+    from gpufit.verdict.listing import list_entries
+
+    environment = os.environ if environ is None else environ
+    device = None
+    if fits or vram is not None or gpu is not None:
+        device = find_device(vram=vram, gpu=gpu, environ=environment)
+    return list_entries(
+        load_catalog(catalog, environment).entries,
+        device=device,
+        reserve_bytes=parse_reserve(reserve),
+        request=Request(context=context, batch=batch),
+        filters=filters or Filter(),
+        only_fits=fits,
+    )
+
+
+def architecture_of(model: str, *, environ: Mapping[str, str] | None = None) -> Architecture:
+    """The facts of a model, for use with gpufit.memory.
+
+    >>> architecture_of("gpt2").parameters
+    124439808
+    """
+    return find_model(model, environ=os.environ if environ is None else environ).architecture
+
+
+def _larger_cards(device: Device, environ: Mapping[str, str]) -> tuple[Device, ...]:
+    """Cards of the table with more memory than this one, smallest first."""
+    from gpufit.devices.table import load_gpus
+
+    own = device.total_bytes or 0
+    cards = (card for card in load_gpus(environ).devices() if (card.total_bytes or 0) > own)
+    return tuple(sorted(cards, key=lambda card: (card.total_bytes or 0, card.name)))

@@ -1,0 +1,60 @@
+"""Options that several commands share, so that they read and complete alike everywhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Catalog names that begin with what was typed."""
+    from gpufit.api import load_catalog
+
+    names = (entry.name for entry in load_catalog(None, os.environ).entries)
+    return [name for name in names if name.startswith(incomplete.lower())]
+
+
+def complete_gpu(incomplete: str) -> list[str]:
+    """Names of the GPU table that begin with what was typed."""
+    from gpufit.devices.table import load_gpus
+
+    return [name for name in load_gpus(os.environ).names() if name.startswith(incomplete.lower())]
+
+
+def complete_quant(incomplete: str) -> list[str]:
+    """Quantizations that begin with what was typed."""
+    from gpufit.memory.workload import QUANTIZATIONS
+
+    return [name for name in QUANTIZATIONS if name.startswith(incomplete.lower())]
+
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="Catalog name, Hub id, folder, config.json, .safetensors or .gguf.", autocompletion=complete_model
+    ),
+]
+Vram = Annotated[str | None, typer.Option(help="Memory to judge against: 16, 16GB, 16GiB, 15360MiB.")]
+Gpu = Annotated[
+    str | None, typer.Option(help="A card by name: t4, rtx-4090, a100-80gb, t4x2.", autocompletion=complete_gpu)
+]
+Reserve = Annotated[str, typer.Option(help="Memory to leave free, for example 1GiB.")]
+Context = Annotated[int | None, typer.Option(help="Prompt and new tokens of one sequence.")]
+Prompt = Annotated[int | None, typer.Option(help="Tokens that go in at once.")]
+NewTokens = Annotated[int | None, typer.Option(help="Tokens to generate.")]
+Batch = Annotated[int, typer.Option(help="Sequences at a time.")]
+Dtype = Annotated[str | None, typer.Option(help="fp32, fp16 or bf16; the checkpoint's own by default.")]
+Quant = Annotated[
+    str | None,
+    typer.Option(
+        help="bnb-int8, bnb-nf4, bnb-nf4-dq, bnb-fp4, gptq-int4-g128, awq-int4-g128, fp8 or none.",
+        autocompletion=complete_quant,
+    ),
+]
+KvDtype = Annotated[str | None, typer.Option(help="The cache's format: fp16, bf16, fp32, fp8, int8, int4.")]
+Attention = Annotated[str | None, typer.Option(help="eager, sdpa or flash.")]
+CatalogFile = Annotated[Path | None, typer.Option("--catalog", help="A catalog file that extends the shipped one.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]

@@ -1,0 +1,115 @@
+"""The rows: built once, here, from one Estimate. Tables, JSON, explain and charts only render them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gpufit.memory.activations import explain_phase
+
+from gpufit.facts.architecture import CacheLayers
+from gpufit.facts.dtypes import DTYPE_BYTES
+from gpufit.memory.estimate import Estimate
+from gpufit.memory.ranges import Range
+
+RowName = Literal[
+    "weights", "kv_cache", "activations", "gradients", "optimizer_states", "runtime", "slack"
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the breakdown. The rows' bytes sum to the process total, each end of the range to its own."""
+
+    name: RowName
+    range: Range
+    formula: str
+    source: str
+
+
+def break_down(estimate: Estimate) -> tuple[Row, ...]:
+    """Every part of the process total with its formula, the numbers put in.
+
+    >>> from gpufit.facts.read import parse_config
+    >>> from gpufit.memory.estimate import estimate
+    >>> from gpufit.memory.workload import Workload
+    >>> llama = parse_config({"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008,
+    ...                       "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32000})
+    >>> break_down(estimate(llama, Workload(prompt_tokens=4095, new_tokens=1)))[0].formula
+    '6,738,415,616 parameters × 2 B (fp16)'
+    """
+    e = estimate
+    beside = e.weights.buffer_bytes + e.weights.padding_bytes
+    return (
+        Row(
+            name="weights", range=Range.exact(e.weights.total_bytes), formula=_weights_formula(e),
+            source="the model's tensors, one by one, tied ones once",
+        ),
+        Row(
+            name="kv_cache", range=Range.exact(e.kv_cache_bytes), formula=_cache_formula(e),
+            source="transformers 5.23.0, cache_utils.py",
+        ),
+        Row(
+            name="activations", range=e.activations, formula=explain_phase(e.architecture, e.workload, e.phase),
+            source=f"peak of temporaries in {e.phase.name}: {e.phase.moment}",
+        ),
+        Row(
+            name="runtime", range=e.context.bytes + e.workspace.bytes + Range.exact(beside),
+            formula=(
+                f"driver context {e.context.bytes.likely_bytes:,} + cuBLAS workspace "
+                f"{e.workspace.bytes.likely_bytes:,} + buffers {e.weights.buffer_bytes:,} + "
+                f"512-byte rounding {e.weights.padding_bytes:,}"
+            ),
+            source=e.context.source,
+        ),
+        Row(
+            name="slack", range=e.slack, formula="what the caching allocator holds beyond what is allocated",
+            source="PyTorch's allocation segments and the cache's growth",
+        ),
+    )  # fmt: skip
+
+
+def _weights_formula(e: Estimate) -> str:
+    weights, dtype = e.weights, e.workload.dtype
+    element_bytes = DTYPE_BYTES[dtype]
+    if not weights.quantized_bytes and not weights.fp32_bytes:
+        return f"{weights.kept_parameters:,} parameters × {element_bytes} B ({dtype})"
+    parts = []
+    if weights.quantized_bytes:
+        parts.append(f"{weights.quantized_parameters:,} in {e.workload.quant} = {weights.quantized_bytes:,}")
+    fp32_parameters = weights.fp32_bytes // 4
+    kept = weights.kept_parameters - fp32_parameters
+    parts.append(f"{kept:,} × {element_bytes} B kept in {dtype}")
+    if fp32_parameters:
+        parts.append(f"{fp32_parameters:,} × 4 B kept in fp32")
+    return " + ".join(parts)
+
+
+def _cache_formula(e: Estimate) -> str:
+    if not e.architecture.cache:
+        return "none: an encoder keeps no cache"
+    kinds = " + ".join(_layers_formula(layers) for layers in e.architecture.cache)
+    dtype = e.workload.kv_dtype or e.workload.dtype
+    w = e.workload
+    lengths = (
+        f"{w.prompt_tokens:,} source and {w.new_tokens:,} new tokens"
+        if e.architecture.is_encoder_decoder
+        else f"{w.context_tokens:,} tokens"
+    )
+    return f"batch {w.batch} × {lengths} × ({kinds}) in {dtype}"
+
+
+def _layers_formula(layers: CacheLayers) -> str:
+    if layers.kind == "shared":
+        return f"{layers.layers} layers sharing another's cache"
+    parts = []
+    if layers.elements_per_token:
+        window = f", window {layers.window_tokens:,}" if layers.window_tokens else ""
+        parts.append(
+            f"{layers.layers} {layers.kind} layers × {layers.kv_heads} KV heads × "
+            f"({layers.key_dim} + {layers.value_dim}){window}"
+        )
+    for state in layers.state:
+        shape = "×".join(map(str, state.shape))
+        parts.append(f"{layers.layers} layers × {state.name} {shape}{' fp32' if state.dtype == 'fp32' else ''}")
+    return " + ".join(parts)

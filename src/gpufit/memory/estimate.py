@@ -1,0 +1,98 @@
+"""estimate(): the whole arithmetic in one place. Everything that gpufit prints about memory comes from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpufit.memory.activations import Phase, estimate_phases
+
+from gpufit.facts.architecture import Architecture
+from gpufit.facts.dtypes import DTYPE_BYTES
+from gpufit.memory.kv_cache import count_cache
+from gpufit.memory.loading import load_temporaries
+from gpufit.memory.ranges import Range
+from gpufit.memory.runtime import CUBLAS_WORKSPACE, DRIVER_CONTEXT, RuntimeFact, runtime_fact
+from gpufit.memory.slack import estimate_slack
+from gpufit.memory.weights import WeightBytes, count_weights
+from gpufit.memory.workload import Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What one workload needs on one device, by closed form.
+
+    ``allocated`` is what torch's max_memory_allocated would show, ``reserved`` max_memory_reserved, ``process`` what
+    nvidia-smi shows for the process; ``load_peak`` is the process while the weights come in. ``phase`` is the one that
+    sets the run's peak. ``gpufit.memory.breakdown`` turns this record into rows.
+    """
+
+    architecture: Architecture
+    workload: Workload
+    weights: WeightBytes
+    kv_cache_bytes: int
+    activations: Range
+    workspace: RuntimeFact
+    context: RuntimeFact
+    slack: Range
+    phases: tuple[Phase, ...]
+    phase: Phase
+    allocated: Range
+    reserved: Range
+    process: Range
+    load_peak: Range
+
+    @property
+    def peak(self) -> Range:
+        """The larger of running and loading, the figure that has to fit: a model that runs may not load."""
+        run, load = self.process, self.load_peak
+        return load if load.likely_bytes > run.likely_bytes else run
+
+
+def estimate(architecture: Architecture, workload: Workload) -> Estimate:
+    """Bytes that the workload needs, as ranges.
+
+    >>> from gpufit.facts.read import parse_config
+    >>> llama = parse_config({"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008,
+    ...                       "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32000})
+    >>> e = estimate(llama, Workload(prompt_tokens=4095, new_tokens=1))
+    >>> e.weights.total_bytes + e.kv_cache_bytes
+    15624314880
+
+    Raises Unsupported where the family cannot take the quantization or the attention kernel.
+    """
+    weights = count_weights(architecture, workload.dtype, workload.quant)
+    cache = count_cache(architecture, workload)
+    phases = estimate_phases(architecture, workload)
+    phase, above_cache = _decisive(architecture, workload, phases, cache)
+
+    workspace = runtime_fact(CUBLAS_WORKSPACE, workload.compute_capability)
+    context = runtime_fact(DRIVER_CONTEXT, workload.compute_capability)
+    resident = weights.total_bytes + weights.buffer_bytes + weights.padding_bytes
+    activations = Range.exact(above_cache)
+    allocated = Range.exact(resident + cache + above_cache) + workspace.bytes
+    slack = estimate_slack(architecture, workload, cache, above_cache)
+    reserved = allocated + slack
+    loading = load_temporaries(weights, DTYPE_BYTES[workload.dtype])
+    return Estimate(
+        architecture=architecture, workload=workload, weights=weights, kv_cache_bytes=cache, activations=activations,
+        workspace=workspace, context=context, slack=slack, phases=phases, phase=phase, allocated=allocated,
+        reserved=reserved, process=reserved + context.bytes,
+        load_peak=Range.exact(resident) + loading + context.bytes,
+    )  # fmt: skip
+
+
+def _decisive(
+    architecture: Architecture, workload: Workload, phases: tuple[Phase, ...], final_cache: int
+) -> tuple[Phase, int]:
+    """The phase with the highest peak, and that peak above the weights less the final cache.
+
+    A prefill peaks over a smaller cache than the last decode step; both are compared in whole, and the row
+    ``activations`` carries what stands above the cache at its final length.
+    """
+    best, best_bytes = phases[0], -1
+    for phase in phases:
+        cache = final_cache if phase.name == "decode" else count_cache(architecture, workload, after_prefill=True)
+        peak = cache + phase.activation_bytes
+        if peak > best_bytes:
+            best, best_bytes = phase, peak
+    return best, max(0, best_bytes - final_cache)

@@ -1,0 +1,108 @@
+"""One check as a JSON-ready dictionary. All sizes are ints and their keys end in ``_bytes``."""
+
+from __future__ import annotations
+
+from gpufit.devices.device import Device
+from gpufit.memory.workload import Workload
+from gpufit.verdict.advise import Option
+from gpufit.verdict.check import Check
+
+SCHEMA = 1
+
+
+def check_to_dict(check: Check) -> dict[str, object]:
+    """Everything ``gpufit check`` knows, in the shape of schema/gpufit.schema.json."""
+    e = check.estimate
+    architecture = check.subject.architecture
+    return {
+        "schema": SCHEMA,
+        "ok": True,
+        "model": {
+            "name": check.subject.name,
+            "hub_id": check.subject.hub_id,
+            "origin": check.subject.origin,
+            "model_type": architecture.model_type,
+            "task": architecture.task,
+            "parameters": architecture.parameters,
+            "max_context_tokens": architecture.max_context_tokens,
+            "dtype": architecture.dtype,
+        },
+        "workload": workload_to_dict(check.workload),
+        "device": device_to_dict(check.device),
+        "verdict": check.verdict,
+        "breakdown": [
+            {
+                "name": row.name,
+                "bytes": row.range.likely_bytes,
+                "low_bytes": row.range.low_bytes,
+                "high_bytes": row.range.high_bytes,
+                "formula": row.formula,
+                "source": row.source,
+            }
+            for row in check.breakdown
+        ],
+        "totals": {
+            "allocated": e.allocated.to_dict(),
+            "reserved": e.reserved.to_dict(),
+            "process": check.asked.process.to_dict(),
+        },
+        "phase": e.phase.name,
+        "load_peak_bytes": check.asked.load_peak.likely_bytes,
+        "free_bytes": check.budget.free_bytes,
+        "total_bytes": check.budget.total_bytes,
+        "reserve_bytes": check.budget.reserve_bytes,
+        "budget_bytes": check.budget.budget_bytes,
+        "budget_source": check.budget.known_by,
+        "headroom_bytes": check.asked.headroom_bytes,
+        "longest_context_tokens": check.longest_context_tokens,
+        "largest_batch": check.largest_batch,
+        "recommendation": option_to_dict(check.recommendation) if check.recommendation else None,
+        "alternatives": [option_to_dict(option) for option in check.alternatives],
+        "notes": list(check.notes),
+    }
+
+
+def workload_to_dict(workload: Workload) -> dict[str, object]:
+    """The assumptions, all of them."""
+    return {
+        "context_tokens": workload.context_tokens,
+        "prompt_tokens": workload.prompt_tokens,
+        "new_tokens": workload.new_tokens,
+        "batch": workload.batch,
+        "dtype": workload.dtype,
+        "quant": workload.quant,
+        "kv_dtype": workload.kv_dtype or workload.dtype,
+        "attention": workload.attention,
+        "runtime": workload.runtime,
+    }
+
+
+def option_to_dict(option: Option) -> dict[str, object]:
+    """A weighed change or recommendation."""
+    return {
+        "change": option.change,
+        "verdict": option.verdict,
+        "workload": workload_to_dict(option.workload),
+        "device": option.device.name,
+        "process": option.process.to_dict(),
+        "load_peak_bytes": option.load_peak.likely_bytes,
+        "budget_bytes": option.budget_bytes,
+        "headroom_bytes": option.headroom_bytes,
+    }
+
+
+def device_to_dict(device: Device) -> dict[str, object]:
+    """What the verdict used of the device."""
+    capability = device.compute_capability
+    return {
+        "name": device.name,
+        "source": device.source,
+        "count": device.count,
+        "index": device.index,
+        "uuid": device.uuid,
+        "total_bytes": device.total_bytes,
+        "free_bytes": device.free_bytes,
+        "total_is_bound": device.total_is_bound,
+        "compute_capability": f"{capability[0]}.{capability[1]}" if capability else None,
+        "dtypes": list(device.dtypes) if device.dtypes is not None else None,
+    }

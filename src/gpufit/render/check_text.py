@@ -1,0 +1,153 @@
+"""One check for a person: the verdict in a sentence, then what was assumed, then where the bytes are."""
+
+from __future__ import annotations
+
+from gpufit.memory.ranges import Range
+from gpufit.render.text import Screen, table, wrap
+from gpufit.units import format_bytes, format_count, format_gib
+from gpufit.verdict.advise import Option
+from gpufit.verdict.check import Check
+
+_SIGN = {"fits": ("✓", "+", "green"), "tight": ("≈", "~", "yellow"), "no": ("✗", "x", "red")}
+_ROW_STYLE = {
+    "weights": "blue", "kv_cache": "magenta", "activations": "yellow", "gradients": "yellow",
+    "optimizer_states": "cyan", "runtime": "cyan", "slack": "dim",
+}  # fmt: skip
+_BAR_CELLS = 30
+
+
+def render_check(check: Check, screen: Screen) -> list[str]:
+    """The whole answer as lines of text."""
+    lines = [*_sentence(check, screen), ""]
+    lines += _facts(check, screen)
+    lines += ["", *_bars(check, screen), "", *_totals(check, screen), "", *_limits(check, screen)]
+    lines += _advice(check, screen)
+    for note in check.notes:
+        lines += wrap(f"note: {note}", screen.width, "      ")
+    return lines
+
+
+def describe(option: Option) -> str:
+    """A precision in words: ``fp16``, ``bnb-nf4 over bf16``."""
+    workload = option.workload
+    return workload.dtype if workload.quant == "none" else f"{workload.quant} (rest {workload.dtype})"
+
+
+def _sentence(check: Check, screen: Screen) -> list[str]:
+    sign, plain, style = _SIGN[check.verdict]
+    budget = format_gib(check.asked.budget_bytes)
+    process, load = check.asked.process, check.asked.load_peak
+    loading = load.likely_bytes > process.likely_bytes
+    need = load if loading else process
+    each = f" on each of {check.device.count}" if check.device.count > 1 else ""
+    what = f"{check.subject.name} in {describe(check.asked)}"
+    doing = "to load" if loading else "at its peak"
+    needs = f"it needs about {format_gib(need.likely_bytes)}{each} {doing}"
+    if check.verdict == "fits":
+        text = f"{what} fits in {budget}: {needs}, at most {format_gib(need.high_bytes)}."
+    elif check.verdict == "tight":
+        text = f"{what} is tight in {budget}: {needs}, and up to {format_gib(need.high_bytes)} if things go badly."
+    else:
+        text = f"{what} does not fit in {budget}: {needs}."
+    first, *rest = wrap(f"{sign if screen.glyphs else plain} {text}", screen.width, "  ")
+    return [screen.paint(first, style, "bold"), *(screen.paint(line, style, "bold") for line in rest)]
+
+
+def _facts(check: Check, screen: Screen) -> list[str]:
+    architecture, w, budget = check.subject.architecture, check.workload, check.budget
+    model = [check.subject.hub_id or check.subject.origin, f"{format_count(architecture.parameters)} parameters"]
+    model += [architecture.model_type, architecture.task]
+    total = f" of {format_gib(budget.total_bytes)} total" if budget.total_bytes is not None else ""
+    facts = [
+        ("model", ", ".join(model)),
+        (
+            "assumed",
+            f"context {w.context_tokens:,} (prompt {w.prompt_tokens:,} + new {w.new_tokens:,}), batch {w.batch}, "
+            f"{describe(check.asked)}, cache {w.kv_dtype or w.dtype}, {w.attention} attention, {w.runtime}",
+        ),
+        ("device", check.device.name + (f" × {check.device.count}" if check.device.count > 1 else "")),
+        (
+            "budget",
+            f"{format_gib(budget.budget_bytes)} = free {format_gib(budget.free_bytes)}{total} "
+            f"- reserve {format_gib(budget.reserve_bytes)}; {budget.known_by}",
+        ),
+    ]
+    lines = []
+    for label, text in facts:
+        first, *rest = wrap(f"{label:<9}{text}", screen.width, " " * 9)
+        lines += [screen.paint(first[:9], "dim") + first[9:], *rest]
+    return lines
+
+
+def _bars(check: Check, screen: Screen) -> list[str]:
+    rows = [row for row in check.breakdown if row.range.high_bytes]
+    whole = max(check.estimate.process.likely_bytes, 1)
+    cells = [(row.name, format_bytes(row.range.likely_bytes), _doubt(row.range)) for row in rows]
+    lines = []
+    for row, line in zip(rows, table(cells, right=[1]), strict=True):
+        padded = line.ljust(max(len(other) for other in table(cells, right=[1])))
+        bar = screen.bar(row.range.likely_bytes, whole, _BAR_CELLS)
+        lines.append(f"{padded}  {screen.paint(bar, _ROW_STYLE[row.name])}".rstrip())
+    return lines
+
+
+def _doubt(size: Range) -> str:
+    if size.low_bytes == size.high_bytes:
+        return ""
+    return f"{format_bytes(size.low_bytes)} to {format_bytes(size.high_bytes)}"
+
+
+def _totals(check: Check, screen: Screen) -> list[str]:
+    e = check.estimate
+    process = ("process", check.asked.process, "what nvidia-smi shows")
+    if check.device.count > 1:
+        process = ("process", check.asked.process, f"on the fullest of {check.device.count} devices")
+    totals = (
+        ("allocated", e.allocated, "torch max_memory_allocated"),
+        ("reserved", e.reserved, "torch max_memory_reserved"),
+        process,
+        ("load peak", check.asked.load_peak, "while the weights come in"),
+    )
+    cells = [(name, format_gib(r.likely_bytes), _doubt(r), meaning) for name, r, meaning in totals]
+    lines = table(cells, right=[1])
+    return [screen.paint(line, "bold") if line.startswith("process") else line for line in lines]
+
+
+def _limits(check: Check, screen: Screen) -> list[str]:
+    parts = []
+    if check.subject.architecture.cache or check.subject.architecture.task in ("encoder", "embedding"):
+        longest = check.longest_context_tokens
+        at_most = " (the model's maximum)" if longest == check.subject.architecture.max_context_tokens else ""
+        parts.append(f"longest context that fits: {longest:,} tokens{at_most}" if longest else "no context fits")
+    batch = check.largest_batch
+    parts.append(f"largest batch: {batch:,}" if batch else "not even a batch of 1 fits safely")
+    return wrap("; ".join(parts), screen.width)
+
+
+def _advice(check: Check, screen: Screen) -> list[str]:
+    lines: list[str] = []
+    if check.verdict == "no":
+        if not check.alternatives:
+            return ["", "No single change makes it fit: a smaller model or several cards are needed."]
+        lines += ["", screen.paint("Smallest changes that make it fit, least loss first:", "bold")]
+        cells = [
+            (
+                option.change, format_gib(option.process.likely_bytes), option.verdict,
+                f"leaves {format_bytes(option.headroom_bytes)} free",
+            )
+            for option in check.alternatives
+        ]  # fmt: skip
+        lines += table(cells, right=[1], indent="  ")
+    best = check.recommendation
+    if best is not None and best.workload != check.workload:
+        lines += ["", *wrap(_recommend(best), screen.width, "  ")]
+    elif best is not None and check.verdict == "fits":
+        lines += ["", f"{describe(best)} is the best precision that fits; keep it."]
+    return lines
+
+
+def _recommend(best: Option) -> str:
+    return (
+        f"Recommended: {describe(best)}, {format_gib(best.process.likely_bytes)} at its peak, "
+        f"{best.verdict}, leaves {format_bytes(best.headroom_bytes)} free. --code prints how to load it."
+    )

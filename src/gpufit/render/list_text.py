@@ -1,0 +1,49 @@
+"""The list for a person: one line a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gpufit.render.text import Screen, table
+from gpufit.units import format_count, format_gib
+from gpufit.verdict.listing import Listed
+
+_STYLE = {"fits": "green", "tight": "yellow"}
+
+
+def render_list(listed: Sequence[Listed], screen: Screen) -> list[str]:
+    """The whole list as lines of text; with a device, what each model would be loaded as and what that leaves."""
+    if not listed:
+        return ["Nothing in the catalog matches."]
+    if all(row.option is None for row in listed):
+        return _plain(listed, screen)
+    header = ("model", "params", "verdict", "load as", "process", "headroom", "longest context")
+    rows = []
+    for row in listed:
+        option = row.option
+        if option is None:
+            rows.append((row.entry.name, format_count(row.entry.parameters), "no", "", "", "", ""))
+            continue
+        w = option.workload
+        rows.append(
+            (
+                row.entry.name, format_count(row.entry.parameters), option.verdict,
+                w.dtype if w.quant == "none" else w.quant, format_gib(option.process.likely_bytes),
+                format_gib(option.headroom_bytes), f"{row.longest_context_tokens or 0:,}",
+            )
+        )  # fmt: skip
+    lines = table([header, *rows], right=[1, 4, 5, 6])
+    painted = [screen.paint(lines[0], "bold")]
+    for row, line in zip(listed, lines[1:], strict=True):
+        style = _STYLE.get(row.option.verdict) if row.option else "red"
+        painted.append(screen.paint(line, style) if style and style != "green" else line)
+    return painted
+
+
+def _plain(listed: Sequence[Listed], screen: Screen) -> list[str]:
+    rows = [
+        (row.entry.name, format_count(row.entry.parameters), row.entry.family, row.entry.task, row.entry.hub_id or "")
+        for row in listed
+    ]
+    header, *lines = table([("model", "params", "family", "task", "hub id"), *rows], right=[1])
+    return [screen.paint(header, "bold"), *lines]

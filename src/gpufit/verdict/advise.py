@@ -1,0 +1,145 @@
+"""What to change: the best precision that fits, and the smallest changes that make a "no" fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from gpufit.devices.device import Device
+from gpufit.errors import Unsupported
+from gpufit.facts.architecture import Architecture
+from gpufit.memory.estimate import Estimate, estimate
+from gpufit.memory.ranges import Range
+from gpufit.memory.solve import solve_batch, solve_context, with_context
+from gpufit.memory.split import share_out
+from gpufit.memory.workload import Quantization, Workload
+from gpufit.verdict.budget import Budget, make_budget
+from gpufit.verdict.judge import Verdict, judge
+
+MOST_CHANGES = 3
+SHORTEST_USEFUL_CONTEXT = 256
+
+# Formats that an ordinary checkpoint can be loaded into without calibration, least loss first, with the
+# compute capability their kernels need. Sources: bitsandbytes 0.50 documentation (int8 from Turing, 4-bit from Pascal).
+LOADABLE: tuple[tuple[Quantization, tuple[int, int]], ...] = (
+    ("none", (0, 0)),
+    ("bnb-int8", (7, 5)),
+    ("bnb-nf4", (6, 0)),
+    ("bnb-nf4-dq", (6, 0)),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """A workload and device that were weighed: what it needs and how that was judged."""
+
+    change: str
+    workload: Workload
+    device: Device
+    process: Range
+    load_peak: Range
+    budget_bytes: int
+    verdict: Verdict
+
+    @property
+    def headroom_bytes(self) -> int:
+        """What stays free at the likely peak, loading included."""
+        return self.budget_bytes - max(self.process.likely_bytes, self.load_peak.likely_bytes)
+
+
+class Adviser:
+    """Weighs workloads of one model against one device and reserve."""
+
+    __slots__ = ("architecture", "budget", "device")
+
+    def __init__(self, architecture: Architecture, device: Device, budget: Budget) -> None:
+        self.architecture = architecture
+        self.device = device
+        self.budget = budget
+
+    def weigh(self, workload: Workload, change: str = "as asked", weighed: Estimate | None = None) -> Option:
+        """Estimate and judge one workload."""
+        share = share_out(weighed or estimate(self.architecture, workload), self.device.count)
+        budget = self.budget.budget_bytes
+        verdicts = (judge(share.process, budget), judge(share.load_peak, budget))
+        return Option(
+            change=change, workload=workload, device=self.device, process=share.process, load_peak=share.load_peak,
+            budget_bytes=budget, verdict=max(verdicts, key=("fits", "tight", "no").index),
+        )  # fmt: skip
+
+    def need(self, weighed: Estimate) -> int:
+        """The bytes that must be within the budget for ``fits``."""
+        share = share_out(weighed, self.device.count)
+        return max(share.process.high_bytes, share.load_peak.high_bytes)
+
+    def longest_context(self, workload: Workload) -> int:
+        """Longest context in tokens that is judged ``fits``; 0 when none is."""
+        return solve_context(self.architecture, workload, self.need, self.budget.budget_bytes)
+
+    def largest_batch(self, workload: Workload) -> int:
+        """Largest batch that is judged ``fits``; 0 when none is."""
+        return solve_batch(self.architecture, workload, self.need, self.budget.budget_bytes)
+
+    def best_precision(self, workload: Workload) -> Option | None:
+        """The least lossy format that fits the workload, else the least lossy that is tight, else None."""
+        tight = None
+        for quant, capability in LOADABLE:
+            if not _can_run(self.device, capability):
+                continue
+            try:
+                option = self.weigh(replace(workload, quant=quant), quant)
+            except Unsupported:
+                continue
+            if option.verdict == "fits":
+                return option
+            if option.verdict == "tight" and tight is None:
+                tight = option
+        return tight
+
+    def changes(self, workload: Workload, larger: Callable[[], tuple[Device, ...]]) -> tuple[Option, ...]:
+        """Up to three smallest changes that make the workload fit, least loss first."""
+        found: list[Option] = []
+        for option in self._candidates(workload, larger):
+            if option.verdict in ("fits", "tight"):
+                found.append(option)
+            if len(found) == MOST_CHANGES:
+                break
+        return tuple(found)
+
+    def _candidates(self, workload: Workload, larger: Callable[[], tuple[Device, ...]]) -> Iterator[Option]:
+        w = workload
+        if w.attention == "eager":
+            yield self.weigh(replace(w, attention="sdpa"), "sdpa attention")
+        if w.dtype == "fp32":
+            half = "bf16" if "bf16" in (self.device.dtypes or ()) else "fp16"
+            yield self.weigh(replace(w, dtype=half), f"{half} instead of fp32")
+        if w.batch > 1 and (batch := self.largest_batch(w)):
+            yield self.weigh(replace(w, batch=min(batch, w.batch)), f"batch {min(batch, w.batch)}")
+        if w.kv_dtype is None and self.architecture.cache:
+            yield self.weigh(replace(w, kv_dtype="fp8"), "8-bit cache (fp8)")
+        yield from self._shorter(w)
+        for quant, capability in LOADABLE[1:]:
+            if w.quant == "none" and _can_run(self.device, capability):
+                yield from self._quantized(w, quant)
+        for device in larger():
+            yield Adviser(self.architecture, device, make_budget(device)).weigh(w, f"a larger card: {device.name}")
+
+    def _shorter(self, workload: Workload, prefix: str = "") -> Iterator[Option]:
+        context = self.longest_context(workload)
+        if SHORTEST_USEFUL_CONTEXT <= context < workload.context_tokens:
+            yield self.weigh(with_context(workload, context), f"{prefix}context {context:,}")
+
+    def _quantized(self, workload: Workload, quant: Quantization) -> Iterator[Option]:
+        changed = replace(workload, quant=quant)
+        try:
+            option = self.weigh(changed, f"{quant} weights")
+        except Unsupported:
+            return
+        yield option
+        if option.verdict == "no":
+            yield from self._shorter(changed, f"{quant} weights and ")
+
+
+def _can_run(device: Device, capability: tuple[int, int]) -> bool:
+    """Whether the card's generation has the kernels; an unknown generation is not held against it."""
+    return device.compute_capability is None or device.compute_capability >= capability

@@ -1,0 +1,80 @@
+"""The answer to one check: everything that the table and the JSON show, in one record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gpufit.devices.device import Device
+from gpufit.facts.architecture import Architecture
+from gpufit.memory.breakdown import Row, break_down
+from gpufit.memory.estimate import Estimate, estimate
+from gpufit.memory.workload import Workload
+from gpufit.verdict.advise import Adviser, Option
+from gpufit.verdict.budget import Budget, make_budget
+from gpufit.verdict.judge import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """The model as the user asked for it: its name, where its facts come from, and its facts."""
+
+    name: str
+    origin: str
+    architecture: Architecture
+    hub_id: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One model, one workload, one device: the verdict with all that explains it."""
+
+    subject: Subject
+    workload: Workload
+    device: Device
+    budget: Budget
+    estimate: Estimate
+    asked: Option
+    breakdown: tuple[Row, ...]
+    longest_context_tokens: int
+    largest_batch: int
+    recommendation: Option | None
+    alternatives: tuple[Option, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """fits, tight or no."""
+        return self.asked.verdict
+
+    def to_dict(self) -> dict[str, object]:
+        """The record that ``--json`` prints."""
+        from gpufit.render.check_json import check_to_dict
+
+        return check_to_dict(self)
+
+
+def check_fit(
+    subject: Subject,
+    workload: Workload,
+    device: Device,
+    *,
+    reserve_bytes: int = 0,
+    larger: Callable[[], tuple[Device, ...]] = tuple,
+    notes: tuple[str, ...] = (),
+) -> Check:
+    """Judge ``workload`` on ``device`` and say what would be better. ``larger`` lists bigger cards, smallest first."""
+    budget = make_budget(device, reserve_bytes)
+    adviser = Adviser(subject.architecture, device, budget)
+    own = estimate(subject.architecture, workload)
+    asked = adviser.weigh(workload, weighed=own)
+    return Check(
+        subject=subject, workload=workload, device=device, budget=budget, estimate=own, asked=asked,
+        breakdown=break_down(own),
+        longest_context_tokens=adviser.longest_context(workload),
+        largest_batch=adviser.largest_batch(workload),
+        recommendation=adviser.best_precision(workload),
+        alternatives=adviser.changes(workload, larger) if asked.verdict == "no" else (),
+        notes=(*subject.notes, *subject.architecture.notes, *device.notes, *notes),
+    )  # fmt: skip

@@ -1,0 +1,174 @@
+"""From what the user asked to a whole Workload: defaults filled, impossible wishes refused with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gpufit.devices.device import Device
+from gpufit.errors import Unsupported, UsageError
+from gpufit.facts.architecture import Architecture
+from gpufit.facts.dtypes import parse_dtype
+from gpufit.facts.kernels import attention_kernels
+from gpufit.memory.kv_cache import KV_DTYPES
+from gpufit.memory.workload import ATTENTION_KERNELS, QUANTIZATIONS, AttentionKernel, Quantization, Workload
+
+RUNTIMES = ("transformers",)
+DEFAULT_CONTEXT_TOKENS = 4096
+DEFAULT_NEW_TOKENS = 256
+LARGEST_BATCH = 1 << 20
+LARGEST_CONTEXT = 1 << 30
+
+# compute capability that a quantization's kernels need; sources: bitsandbytes 0.50 documentation,
+# transformers 5.23.0 quantizers/quantizer_finegrained_fp8.py ("compute capability >= 8.9")
+_NEEDS: dict[str, tuple[int, int]] = {
+    "bnb-int8": (7, 5), "bnb-nf4": (6, 0), "bnb-nf4-dq": (6, 0), "bnb-fp4": (6, 0), "fp8": (8, 9),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the user said; None where nothing was said."""
+
+    context: int | None = None
+    prompt: int | None = None
+    new_tokens: int | None = None
+    batch: int = 1
+    dtype: str | None = None
+    quant: str | None = None
+    kv_dtype: str | None = None
+    attention: str | None = None
+    runtime: str = "transformers"
+
+
+def plan_workload(
+    architecture: Architecture, device: Device | None, request: Request
+) -> tuple[Workload, tuple[str, ...]]:
+    """The workload to estimate, and notes on what was assumed or changed.
+
+    Raises UsageError for impossible numbers (a context beyond the model's maximum) and Unsupported for what the family
+    or the card cannot run.
+    """
+    notes: list[str] = []
+    prompt, new_tokens = _plan_tokens(architecture, request)
+    if not 1 <= request.batch <= LARGEST_BATCH:
+        raise UsageError(f"--batch {request.batch} is not from 1 to {LARGEST_BATCH:,}", hint="use --batch 1")
+    if request.runtime not in RUNTIMES:
+        raise UsageError(f"unknown runtime {request.runtime[:40]!r}", hint=f"--runtime takes {', '.join(RUNTIMES)}")
+    quant = _plan_quant(device, request.quant)
+    workload = Workload(
+        prompt_tokens=prompt,
+        new_tokens=new_tokens,
+        batch=request.batch,
+        dtype=_plan_dtype(architecture, device, request.dtype, notes.append),
+        quant=quant,
+        kv_dtype=_plan_cache(request.kv_dtype),
+        attention=_plan_attention(architecture, device, request.attention, notes.append),
+        compute_capability=device.compute_capability if device else None,
+    )
+    return workload, tuple(notes)
+
+
+def _plan_tokens(architecture: Architecture, request: Request) -> tuple[int, int]:
+    longest = architecture.max_context_tokens
+    for name, value, low in (
+        ("--context", request.context, 1), ("--prompt", request.prompt, 1), ("--new-tokens", request.new_tokens, 0),
+    ):  # fmt: skip
+        if value is not None and not low <= value <= LARGEST_CONTEXT:
+            raise UsageError(f"{name} {value} is not from {low} to {LARGEST_CONTEXT:,}", hint=f"use {name} 1024")
+    context, prompt, new_tokens = request.context, request.prompt, request.new_tokens
+    if context is None:
+        limit = min(DEFAULT_CONTEXT_TOKENS, longest or DEFAULT_CONTEXT_TOKENS)
+        said = (prompt or 0) + (new_tokens or 0)
+        if prompt is not None:
+            default_new = min(DEFAULT_NEW_TOKENS, max(0, limit - prompt)) if architecture.generates else 0
+            context = prompt + (default_new if new_tokens is None else new_tokens)
+        else:
+            context = max(limit, said + 1 if said else 0)
+    if longest is not None and context > longest:
+        raise UsageError(
+            f"a context of {context:,} tokens is beyond the model's maximum of {longest:,}",
+            hint=f"use --context {longest} or less",
+        )
+    if new_tokens is None and prompt is None:
+        new_tokens = min(DEFAULT_NEW_TOKENS, context // 2) if architecture.generates else 0
+    if new_tokens is None:
+        assert prompt is not None  # narrowed by the line above
+        new_tokens = context - prompt
+    if prompt is None:
+        prompt = context - new_tokens
+    if prompt < 1 or new_tokens < 0 or prompt + new_tokens != context:
+        raise UsageError(
+            f"prompt {prompt:,} and new tokens {new_tokens:,} do not make a context of {context:,}",
+            hint="give two of --context, --prompt and --new-tokens; the prompt needs at least one token",
+        )
+    return prompt, new_tokens
+
+
+def _plan_dtype(
+    architecture: Architecture, device: Device | None, wanted: str | None, note: Callable[[str], None]
+) -> str:
+    runs = device.dtypes if device else None
+    if wanted is not None:
+        dtype = parse_dtype(wanted)
+        if dtype not in ("fp32", "fp16", "bf16"):
+            raise UsageError(f"--dtype {dtype} is a storage format", hint=f"use --quant {dtype}, or fp32, fp16, bf16")
+        if dtype == "bf16" and runs is not None and "bf16" not in runs:
+            name = device.name if device else "this card"
+            raise Unsupported(f"{name} has no bf16 arithmetic (it needs compute capability 8.0)", hint="use fp16")
+        return dtype
+    dtype = parse_dtype(architecture.dtype) if architecture.dtype else "fp16"
+    if dtype not in ("fp32", "fp16", "bf16"):
+        dtype = "bf16"
+    if dtype == "bf16" and runs is not None and "bf16" not in runs:
+        note("stored in bf16, which this card does not compute; fp16 is assumed")
+        return "fp16"
+    return dtype
+
+
+def _plan_quant(device: Device | None, wanted: str | None) -> Quantization:
+    if wanted is None:
+        return "none"
+    for known in QUANTIZATIONS:
+        if known != wanted.lower():
+            continue
+        needs = _NEEDS.get(known, (0, 0))
+        if device and device.compute_capability is not None and device.compute_capability < needs:
+            raise Unsupported(
+                f"{known} needs compute capability {needs[0]}.{needs[1]}, and {device.name} has "
+                f"{device.compute_capability[0]}.{device.compute_capability[1]}",
+                hint="use bnb-nf4 or fp16",
+            )
+        return known
+    raise UsageError(f"unknown quantization {wanted[:40]!r}", hint=f"--quant takes {', '.join(QUANTIZATIONS)}")
+
+
+def _plan_cache(wanted: str | None) -> str | None:
+    if wanted is None or wanted.lower() in KV_DTYPES:
+        return wanted.lower() if wanted else None
+    raise UsageError(f"unknown cache format {wanted[:40]!r}", hint=f"--kv-dtype takes {', '.join(KV_DTYPES)}")
+
+
+def _plan_attention(
+    architecture: Architecture, device: Device | None, wanted: str | None, note: Callable[[str], None]
+) -> AttentionKernel:
+    supported = attention_kernels(architecture.model_type)
+    if wanted is None:
+        return "sdpa" if "sdpa" in supported else "eager"
+    for known in ATTENTION_KERNELS:
+        if known != wanted.lower():
+            continue
+        if known not in supported:
+            raise Unsupported(
+                f"{architecture.model_type} has no {known} attention in transformers",
+                hint=f"use --attention {supported[-1]}",
+            )
+        capability = device.compute_capability if device else None
+        if known == "flash" and capability is not None and capability < (8, 0):
+            raise Unsupported(
+                f"flash attention 2 needs compute capability 8.0, and {device.name if device else 'the card'} has "
+                f"{capability[0]}.{capability[1]}",
+                hint="use --attention sdpa",
+            )
+        return known
+    raise UsageError(f"unknown attention {wanted[:40]!r}", hint=f"--attention takes {', '.join(ATTENTION_KERNELS)}")

@@ -1,0 +1,22 @@
+"""What every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Nothing in the suite may ask the network, a real GPU, or the user's own files.
+os.environ.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "OMP_NUM_THREADS": "2"})
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of published configurations and measurements beside the repository."""
+    folder = ROOT.parent / "shared"
+    if not (folder / "configs" / "INDEX.csv").is_file():
+        pytest.skip("the reference data lies beside the repository, not in it, and is absent here")
+    return folder
