@@ -16,7 +16,6 @@ from gpufit.facts.families.dense import (
     every_nth_full,
     gated_mlp,
     grouped_query,
-    head_size,
     layer_kinds,
     rotary,
     rotary_width,
@@ -33,11 +32,6 @@ def write(t: Tensors, config: Config) -> Body:
 def write_cohere2(t: Tensors, config: Config) -> Body:
     """Cohere2Config -> Cohere2Model: three sliding layers to one full, which has no rotary embedding."""
     shape = grouped_query(config)
-    # The configuration class overwrites head_dim.
-    shape = Shape(
-        hidden=shape.hidden, layers=shape.layers, heads=shape.heads, kv_heads=shape.kv_heads,
-        head_dim=head_size(shape.hidden, shape.heads),
-    )  # fmt: skip
     pattern = every_nth_full(shape.layers, config.size("sliding_window_pattern", 4))
     kinds = layer_kinds(config, shape.layers, pattern)
     return _write(t, config, shape, qk_norm=False, window=stated_window(config, 4096), kinds=kinds)
