@@ -93,6 +93,11 @@ READERS: dict[str, str] = {
     "qwen3_next": "qwen3_next",
     "qwen3_5_text": "qwen3_next:read_qwen3_5_text",
     "qwen3_5_moe_text": "qwen3_next:read_qwen3_5_moe_text",
+    "llama4_text": "llama4:read_text",
+    "mimo_v2_flash": "mimo_v2_flash",
+    "kimi_linear": "kimi_linear",
+    "lfm2": "lfm2",
+    "deepseek": "deepseek_moe",
     # encoders, encoder-decoders
     "bert": "bert", "roberta": "bert:read_roberta", "xlm-roberta": "bert:read_xlm_roberta",
     "camembert": "bert:read_camembert", "electra": "bert:read_electra", "distilbert": "distilbert",
@@ -103,7 +108,12 @@ READERS: dict[str, str] = {
     "blenderbot-small": "bart:read_blenderbot_small", "led": "bart:read_led",
     "t5": "t5", "mt5": "t5:read_mt5", "umt5": "t5:read_umt5",
     # vision, vision-language and speech
-    "whisper": "whisper",
+    "whisper": "whisper", "vit": "vit", "dinov2": "vit:read_dinov2", "clip": "contrastive:read_clip",
+    "siglip": "contrastive:read_siglip",
+    "llava": "llava", "llava_next": "llava:read_next", "llava_onevision": "llava:read_onevision",
+    "paligemma": "llava:read_paligemma", "gemma3": "llava:read_gemma3", "mistral3": "llava:read_mistral3",
+    "qwen2_vl": "qwen_vl:read_2", "qwen2_5_vl": "qwen_vl:read_2_5", "qwen3_vl": "qwen_vl:read_3",
+    "qwen3_vl_moe": "qwen_vl:read_3_moe", "qwen3_5": "qwen_vl:read_3_5", "qwen3_5_moe": "qwen_vl:read_3_5_moe",
 }
 
 
