@@ -1,20 +1,33 @@
-"""Which attention implementations transformers offers for a family. Filled from its class flags, checked by a test."""
+"""Which attention implementations transformers offers for a family: its class flags, held to them by a test."""
 
 from __future__ import annotations
 
-# transformers 5.23.0: classes with _supports_sdpa = False, and those with _supports_flash_attn = False
-EAGER_ONLY = frozenset({"deberta", "deberta-v2", "mamba", "mamba2", "falcon_mamba"})
-NO_FLASH = frozenset({"gpt_oss", "mpnet", "t5", "mt5", "umt5"})
+# transformers 5.23.0: model classes with _supports_sdpa = False, and those with _supports_flash_attn = False
+NO_SDPA = frozenset(
+    {
+        "bloom", "codegen", "deberta", "deberta-v2", "falcon_mamba", "gemma2", "gpt_neo", "gpt_oss", "gptj", "led",
+        "mamba", "mamba2", "mpnet", "mpt",
+    }
+)  # fmt: skip
+NO_FLASH = frozenset(
+    {
+        "bloom", "codegen", "deberta", "deberta-v2", "deepseek_v32", "falcon_mamba", "glm_moe_dsa", "led", "mamba",
+        "mamba2", "mpnet", "mpt", "mt5", "t5", "umt5",
+    }
+)  # fmt: skip
+# these live beside their checkpoints, not in transformers, and come with one implementation of their own
+_OWN_CODE = frozenset({"baichuan", "chatglm", "minicpm", "nemotron-nas", "orion"})
 
 
 def attention_kernels(model_type: str) -> tuple[str, ...]:
-    """The implementations a family has, plainest first.
+    """The implementations that a family has, plainest first.
 
-    >>> attention_kernels("deberta-v2")
-    ('eager',)
+    >>> attention_kernels("deberta-v2"), attention_kernels("llama")
+    (('eager',), ('eager', 'sdpa', 'flash'))
     """
-    if model_type in EAGER_ONLY:
-        return ("eager",)
-    if model_type in NO_FLASH:
+    if model_type in _OWN_CODE:
         return ("eager", "sdpa")
-    return ("eager", "sdpa", "flash")
+    lacking = {"sdpa"} if model_type in NO_SDPA else set()
+    if model_type in NO_FLASH:
+        lacking.add("flash")
+    return tuple(kernel for kernel in ("eager", "sdpa", "flash") if kernel not in lacking)
