@@ -1,0 +1,69 @@
+"""What CUDA does and the meta device does not, as kernels registered for the meta device while a replay runs.
+
+Each mirrors a branch of PyTorch 2.13 that asks ``is_cuda()``; without it the composite would take its CPU path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from gpufit.replay.cuda_attention import Capability, attend
+
+if TYPE_CHECKING:
+    import torch
+
+
+@contextmanager
+def cuda_behaviour(capability: Capability) -> Iterator[None]:
+    """Inside, composites on the meta device take CUDA's branches for that compute capability.
+
+    The kernels are registered above autograd, so that both forward and backward see CUDA's operators.
+    """
+    import warnings
+
+    import torch
+
+    aten: Any = torch.ops.aten
+
+    def attention(
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attn_mask: torch.Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        *,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> torch.Tensor:
+        return attend(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, capability)
+
+    def fused(operator: Any) -> Any:
+        # aten/src/ATen/native/SoftMax.cpp, softmax: "if (input_.is_cuda() && half && dtype == float)": no fp32 input
+        def run(tensor: torch.Tensor, dim: int, dtype: torch.dtype | None = None) -> Any:
+            if tensor.dtype is torch.float16 and dtype is torch.float32:
+                return operator(tensor, dim, True)
+            return operator(tensor if dtype is None else tensor.to(dtype), dim, False)
+
+        return run
+
+    def dropout(tensor: torch.Tensor, p: float, train: bool) -> Any:
+        # aten/src/ATen/native/Dropout.cpp, is_fused_kernel_acceptable: native_dropout with a mask of one byte
+        if p == 0 or not train or tensor.numel() == 0:
+            return tensor
+        return aten.native_dropout(tensor, p, train)[0]
+
+    make_library: Any = torch.library.Library
+    library = make_library("aten", "IMPL")
+    with warnings.catch_warnings():  # replacing a composite's kernel is what is wanted here
+        warnings.simplefilter("ignore")
+        library.impl("scaled_dot_product_attention", attention, "AutogradMeta")
+        library.impl("softmax.int", fused(aten._softmax), "AutogradMeta")
+        library.impl("log_softmax.int", fused(aten._log_softmax), "AutogradMeta")
+        library.impl("dropout", dropout, "AutogradMeta")
+    try:
+        yield
+    finally:
+        library._destroy()

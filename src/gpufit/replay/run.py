@@ -1,0 +1,43 @@
+"""Run a model's steps under the tracker, on the meta device with CUDA's behaviour or on real CPU tensors without."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from gpufit.replay.cuda_attention import Capability
+from gpufit.replay.generation import encode, generate, translate
+from gpufit.replay.recording import Recording
+from gpufit.replay.tracker import Tracker
+
+if TYPE_CHECKING:
+    import torch
+
+
+def record_inference(
+    model: Any, *, prompt: int, new: int = 0, batch: int = 1, capability: Capability | None = (8, 0)
+) -> Recording:
+    """Track one inference of a transformers model on whatever device it lies.
+
+    With ``capability`` None nothing pretends to be CUDA: that is for comparing with a real CPU run.
+    """
+    import torch
+
+    from gpufit.replay.cuda_ops import cuda_behaviour
+
+    device = next(model.parameters()).device.type
+    tracker = Tracker(device)
+    tracker.register(resident_tensors(model))
+    steps: Any = encode
+    sizes: dict[str, int] = {"prompt": prompt, "batch": batch}
+    if model.can_generate():
+        steps = translate if model.config.is_encoder_decoder else generate
+        sizes["new"] = new
+    with torch.no_grad(), cuda_behaviour(capability) if capability else nullcontext():
+        steps(model, tracker, device=device, **sizes)
+    return tracker.recording()
+
+
+def resident_tensors(model: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """Parameters, then buffers, by name."""
+    return [*model.named_parameters(), *model.named_buffers()]
