@@ -78,11 +78,14 @@ class Tracker:
         """See every operation inside, and know which of the modules' children runs."""
         from torch.utils._python_dispatch import TorchDispatchMode
 
+        from gpufit.replay.data_rules import data_rules
+
         tracker = self
+        rules = data_rules() if self.device_type == "meta" else {}
 
         class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignore]
             def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-                result = func(*args, **(kwargs or {}))
+                result = rules.get(func, func)(*args, **(kwargs or {}))
                 tracker.see(result, func.overloadpacket.__name__)
                 return result
 
