@@ -21,7 +21,8 @@ class Device:
 
     ``source`` says who told us (nvml, nvidia-smi, torch, gpus.yaml, given, fake). ``index`` is the driver's own index,
     before ``CUDA_VISIBLE_DEVICES``. ``total_bytes`` is the driver's total; ``total_is_bound`` marks a cautious bound
-    taken where no driver's total is known. ``dtypes`` are the number formats its arithmetic units run.
+    taken where no driver's total is known. ``reserved_bytes`` is what the driver keeps for itself, apart
+    from ``used_bytes``. ``dtypes`` are the number formats its arithmetic units run.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Device:
     total_bytes: int | None = None
     free_bytes: int | None = None
     used_bytes: int | None = None
+    reserved_bytes: int | None = None
     total_is_bound: bool = False
     count: int = 1
     vendor: str | None = None
@@ -57,10 +59,20 @@ class Device:
         return tuple(name for name, since in rules if self.compute_capability >= since)
 
 
-class Probe(Protocol):
-    """A way to ask what devices there are."""
+class ProbeFailed(Exception):
+    """A probe cannot tell. ``is_absent``: what it would ask is not installed here, which is no trouble."""
 
-    name: str
+    def __init__(self, message: str, *, is_absent: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.is_absent = is_absent
+
+
+class Probe(Protocol):
+    """A way to ask what devices there are, bounded in time."""
+
+    @property
+    def name(self) -> str: ...
 
     def devices(self) -> tuple[Device, ...]:
         """All devices this probe sees; empty when it finds none. Raises ProbeFailed when it cannot tell."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,13 @@ class GpuTable:
 
     raw: dict[str, Any]
 
-    @property
-    def keys(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
+        """All keys, in the order of the file."""
         return tuple(self.raw["gpus"])
+
+    def devices(self) -> tuple[Device, ...]:
+        """An idle device of every card."""
+        return tuple(device_of(self[key]) for key in self.names())
 
     def __getitem__(self, key: str) -> Gpu:
         return _gpu(key, self.raw["gpus"][key])
@@ -72,12 +77,9 @@ class GpuTable:
         Drivers print one name for all sizes of a card, and put a size into names where the table has none.
         """
         keys = self.sizes_of(name) or self.sizes_of(strip_size(name))
-        exact = self.named(name) or self.named(strip_size(name))
-        if exact is not None and not (keys and total_bytes):
-            return exact
-        if not keys or total_bytes is None:
-            return exact
-        return min((self[key] for key in keys), key=lambda gpu: abs(gpu.memory_mib * MIB - total_bytes))
+        if total_bytes is not None and keys and self.named(name) is None:
+            return min((self[key] for key in keys), key=lambda gpu: abs(gpu.memory_mib * MIB - total_bytes))
+        return self.named(name) or self.named(strip_size(name))
 
     def nearest(self, name: str) -> tuple[str, ...]:
         """The closest keys, best first: the sizes of this very name, or names that look alike."""
@@ -93,7 +95,7 @@ class GpuTable:
         return tuple(dict.fromkeys(index[found] for found in (*close[:3], *holding, *close[3:])))[:5]
 
 
-def load_gpus(path: Path | None = None, *, cache_dir: Path | None = None) -> GpuTable:
+def load_gpus(environ: Mapping[str, str] | None = None, *, path: Path | None = None) -> GpuTable:
     """The table of ``path`` (by default gpufit's own), compiled once and then read from the user's cache.
 
     Raises BadFile for an unreadable file and BadCatalog, with its line, for a wrong one.
@@ -101,9 +103,8 @@ def load_gpus(path: Path | None = None, *, cache_dir: Path | None = None) -> Gpu
     >>> load_gpus()["t4"].total_mib
     15360
     """
-    return GpuTable(
-        raw=load_compiled(path or data_file("gpus.yaml"), _compile, cache_dir=cache_dir or user_cache_dir(os.environ))
-    )
+    cache_dir = user_cache_dir(os.environ if environ is None else environ)
+    return GpuTable(raw=load_compiled(path or data_file("gpus.yaml"), _compile, cache_dir=cache_dir))
 
 
 def find_gpu(text: str, table: GpuTable | None = None) -> Device:
@@ -141,7 +142,8 @@ def device_of(gpu: Gpu, count: int = 1) -> Device:
         source="gpus.yaml",
         total_bytes=memory_bytes,
         free_bytes=free_bytes,
-        used_bytes=memory_bytes - free_bytes,
+        used_bytes=0,
+        reserved_bytes=memory_bytes - free_bytes if gpu.usable_mib else None,
         total_is_bound=gpu.total_mib is None,
         count=count,
         vendor=gpu.vendor,
