@@ -32,7 +32,7 @@ def differences(ours: Architecture, truth: MetaModel) -> list[str]:
         n: (g.shape, g.dtype, g.saved) for g in ours.tensors.groups if g.module == "buffer" for n in g.names()
     }
     names = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "bool": "bool", "int64": "int64",
-             "int32": "int32", "uint8": "uint8"}  # fmt: skip
+             "int32": "int32", "uint8": "uint8", "complex64": "complex64"}  # fmt: skip
     theirs = {n: (s, d.removeprefix("torch."), saved) for n, (s, d, saved) in truth.buffers.items()}
     mine = {n: (s, names[str(d)], saved) for n, (s, d, saved) in buffers.items()}
     found += [f"buffer {n} {theirs.get(n)} vs ours {mine.get(n)}" for n in sorted(theirs.keys() | mine.keys())

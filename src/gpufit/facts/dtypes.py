@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from gpufit.errors import UsageError
 
-DTYPE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "fp8": 1, "int8": 1, "uint8": 1, "bool": 1, "int32": 4, "int64": 8}
+DTYPE_BYTES = {
+    "fp32": 4, "fp16": 2, "bf16": 2, "fp8": 1, "int8": 1, "uint8": 1, "bool": 1, "int32": 4, "int64": 8, "complex64": 8,
+}  # fmt: skip
 
 _SHORT_NAME = {
     "float32": "fp32", "float": "fp32", "fp32": "fp32", "f32": "fp32",

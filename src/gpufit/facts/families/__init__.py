@@ -114,6 +114,8 @@ READERS: dict[str, str] = {
     "paligemma": "llava:read_paligemma", "gemma3": "llava:read_gemma3", "mistral3": "llava:read_mistral3",
     "qwen2_vl": "qwen_vl:read_2", "qwen2_5_vl": "qwen_vl:read_2_5", "qwen3_vl": "qwen_vl:read_3",
     "qwen3_vl_moe": "qwen_vl:read_3_moe", "qwen3_5": "qwen_vl:read_3_5", "qwen3_5_moe": "qwen_vl:read_3_5_moe",
+    "idefics2": "idefics:read_2", "idefics3": "idefics:read_3", "smolvlm": "idefics:read_smolvlm",
+    "mllama": "mllama", "llama4": "llama4_vision", "gemma4_text": "gemma4", "gemma4": "gemma4_towers",
 }
 
 

@@ -39,7 +39,9 @@ TEXT_MODELS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "gemma": ("gemma", _defaults(3072, 24576, 28, 16, 256000, 8192)),
     "gemma2": ("gemma2", _defaults(2304, 9216, 26, 8, 256000, 8192)),
     "gemma3_text": ("gemma3_text", _defaults(2304, 9216, 26, 8, 262208, 131072)),
-    "qwen2_vl_text": ("qwen2", _defaults(8192, 29568, 80, 64, 152064, 32768, max_window_layers=80, num_key_value_heads=8)),
+    "qwen2_vl_text": (
+        "qwen2", _defaults(8192, 29568, 80, 64, 152064, 32768, max_window_layers=80, num_key_value_heads=8)
+    ),
     "qwen2_5_vl_text": (
         "qwen2", _defaults(8192, 29568, 80, 64, 152064, 32768, max_window_layers=80, num_key_value_heads=8)
     ),
@@ -47,7 +49,10 @@ TEXT_MODELS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "qwen3_vl_moe_text": ("qwen3_moe", _defaults(2048, 5632, 24, 16, 151936, 128000)),
     "qwen3_5_text": ("qwen3_5_text", {}),
     "qwen3_5_moe_text": ("qwen3_5_moe_text", {}),
-    "llama4_text": ("llama4_text", {}),
+    "llama4_text": (
+        "llama4_text", _defaults(5120, 8192, 48, 40, 202048, 131072)
+    ),
+    "gemma4_text": ("gemma4_text", {}),
 }  # fmt: skip
 
 
