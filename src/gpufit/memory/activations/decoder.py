@@ -1,0 +1,222 @@
+"""The moments of a decoder-only transformer, put together from what distinguishes one block from another.
+
+Reading a block of transformers' modelling code with an eye on lifetimes, the same instants decide the peak everywhere:
+
+* ``rotary queries`` / ``rotary keys``: the product with cos and sin, before the layer's own keys and values have become
+  cache entries. They then stand in for the entries that the cache does not hold yet, so over a full cache they cost nothing.
+* ``attention``: eager computes the scores in the model's dtype and upcasts the softmax. With half precision the scores
+  (b), the fp32 probabilities (4) and their copy back (b) are alive together: 8 bytes an element in fp16, where CUDA's
+  softmax reads half and writes fp32 in one kernel; in bf16 the fp32 copy of the scores (4) and the result (4) stand
+  beside the scores (2): 10. In fp32 the product and its scaled or softmaxed copy: 8. Fused kernels hold queries and outputs.
+* ``attention output``: the output projection writes beside the attention's locals.
+* ``norm``: the fp32 copies of a normalization.
+* ``mlp``: activation, up projection and product.
+* ``final norm``, ``logits``: one position per sequence is kept (``logits_to_keep`` = 1), then copied to fp32 to choose the token.
+* ``cache growth``: a decode step concatenates a layer's cache into a new tensor before the old one dies.
+
+All through a forward pass live: the input embeddings (``inputs_embeds`` is a local of the model's forward), the layer's
+input (a local of the loop) and whatever the block itself still names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gpufit.memory.activations.setting import Moment, Setting
+from gpufit.memory.activations.symbols import (
+    NOTHING, A, B, C, D, Expr, H, M, N, P, S, T, V, as_expr, b, f, h, j, k, o, q, r, v,
+)  # fmt: skip
+
+Norm = Literal["rms", "wide rms", "layer", "fp32 layer", "mean rms"]
+Rotary = Literal["none", "plain", "fp32 product", "fp32", "partial"]
+QueryNorm = Literal["none", "before values", "after values", "wide"]
+
+GATED = 3 * f  # act(gate), up, their product
+GATED_FUSED = 4 * f  # gate and up in one tensor of 2·f, act(gate), the product
+PLAIN = 2 * f  # before and after the activation
+SQUARED = 3 * f  # up, relu, its square
+GELU_TANH = 4 * f  # NewGELUActivation: x, x/2, x³ scaled and added, tanh: four of width f at its widest
+BLOOM_GELU = 5 * f
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """What sets one family's block apart. Widths are per token and element; ``stream`` counts tensors of width h.
+
+    ``stream`` is alive during attention (embeddings, layer input, normalized input), ``mlp_stream`` during the MLP.
+    ``projections`` is what attention still names while it computes: the rotated queries, or the fused projection.
+    ``kept_scores`` counts score tensors that a block's locals keep alive through its MLP in eager attention.
+    ``previous_scores`` are those of the layer before, kept by the loop. ``table`` is a position embedding kept alive.
+    """
+
+    stream: int = 3
+    mlp_stream: int = 4
+    mlp: Expr = GATED
+    norm: Norm = "rms"
+    norm_stream: int = 3
+    projections: Expr = q
+    rotary: Rotary = "plain"
+    query_norm: QueryNorm = "none"
+    scores: Literal["upcast", "same", "fp32"] = "upcast"
+    kept_scores: int = 1
+    previous_scores: int = 0
+    repeats: bool = True  # repeat_kv in eager attention of grouped queries
+    table: Expr = NOTHING
+    tables: int = 1  # pairs of cos and sin
+    eager_only: bool = False
+    logits_copies: int = 1
+
+
+def norm_copies(norm: Norm, width: Expr, half: bool) -> Expr:
+    """Bytes per token that a normalization holds beside its input, at its widest.
+
+    rms (LlamaRMSNorm): the fp32 copy and its square, then its scaled copy: 8; the results in half fit below that.
+    wide rms (Olmo2RMSNorm): weight × fp32 before the cast back: 4 + 4 + 2. fp32 layer (OlmoLayerNorm): fp32 in and
+    out: 8. mean rms (CohereLayerNorm): x, x − mean and its square in fp32: 12. layer: the native kernel's output.
+    """
+    if norm == "layer":
+        return b * width
+    if not half:
+        return b * width if norm == "fp32 layer" else 2 * b * width
+    return {"rms": 8, "wide rms": 10, "fp32 layer": 8, "mean rms": 12}[norm] * width
+
+
+def score_bytes(block: Block, c: Setting) -> Expr:
+    """Bytes per element of the scores when eager attention is widest (see the module's text)."""
+    if block.scores == "fp32":  # GPT-J: queries and keys in fp32, the product and its scaled copy
+        return as_expr(8)
+    if block.scores == "same":
+        return 2 * b
+    return as_expr(10 if c.dtype == "bf16" else 8)
+
+
+def ambient(block: Block, c: Setting) -> Expr:
+    """What lives all through the forward pass besides the stream: ids, position tables, masks."""
+    alive = 8 * T + block.table
+    if block.rotary != "none":
+        # cos and sin: one row per position (position_ids is not expanded over the batch)
+        width = 4 if block.rotary == "fp32 product" else b
+        alive = alive + 2 * block.tables * S * D * width + 8 * S
+    if c.kernel == "eager":
+        alive = alive + (c.full + c.sliding) * (M * b)
+    elif c.windowed and not c.flash:
+        alive = alive + N
+    return alive
+
+
+def decoder_moments(block: Block, c: Setting, mlp: tuple[Moment, ...] | None = None) -> tuple[Moment, ...]:
+    """All moments of one phase above the cache. ``mlp`` replaces the dense MLP (mixtures of experts)."""
+    single = 0 if c.deep else 1  # with one layer the embeddings are the layer's input
+    stream = T * b * ((block.stream - single) * h)
+    mlp_stream = T * b * ((block.mlp_stream - single) * h)
+    eager = c.kernel == "eager"
+    kept = (block.kept_scores + (block.previous_scores if c.deep else 0)) * (A * b) if eager else NOTHING
+    before = block.previous_scores * (A * b) if eager and c.deep else NOTHING
+    around = ambient(block, c)
+
+    moments = [
+        *_rotary_moments(block, c, stream + before + around),
+        *_query_norm_moments(block, c, stream + before + around),
+        *_attention_moments(block, c, stream, before + around),
+        Moment("norm", T * b * ((block.norm_stream - single) * h) + T * norm_copies(block.norm, h, c.half) + kept + around,
+               "the residual stream and the fp32 copies of a normalization"),
+    ]  # fmt: skip
+    if mlp is None:
+        moments.append(Moment("mlp", mlp_stream + T * b * block.mlp + kept + around,
+                              "gate, up and product beside embeddings, layer input, residual and normalized input"))  # fmt: skip
+    else:
+        moments += [Moment(m.name, mlp_stream + m.formula + kept + around, m.alive) for m in mlp]
+    moments += head_moments(block, c, around)
+    if c.decode:
+        moments.append(Moment("cache growth", P * v * b + stream + T * b * q + 4 * B * V + around,
+                              "a layer's values, old and new at once, while torch.cat copies them"))  # fmt: skip
+        moments = [m if m.name in ("cache growth", "logits") else Moment(m.name, m.formula + 4 * B * V, m.alive)
+                   for m in moments]  # fmt: skip  # the last step's fp32 logits live on through this step
+    return tuple(moments)
+
+
+def head_moments(block: Block, c: Setting, around: Expr) -> list[Moment]:
+    """After the last block: the final norm over all positions, then logits of the positions kept."""
+    last = T * h * b
+    moments = [Moment("final norm", 2 * last + T * norm_copies(block.norm, h, c.half) + around,
+                      "embeddings, the stack's output and the fp32 copies of the final norm")]  # fmt: skip
+    if c.head == "last":
+        logits = B * V * b
+        before = 4 * B * V if c.decode else NOTHING
+        moments.append(Moment("logits", logits + max_logits(block, c) + before + 8 * T,
+                              "the logits of one position per sequence and their fp32 copy"))  # fmt: skip
+        moments.append(Moment("output projection", last + block.logits_copies * logits + before + 8 * T,
+                              "the normalized output and the logits of one position per sequence"))  # fmt: skip
+    return moments
+
+
+def max_logits(block: Block, c: Setting) -> Expr:
+    """The fp32 copy that _sample makes to choose a token."""
+    return 4 * B * V
+
+
+def _rotary_moments(block: Block, c: Setting, around: Expr) -> list[Moment]:
+    """apply_rotary_pos_emb: x·cos, rotate_half(x), its product with sin, and x itself; keys while the queries wait.
+
+    ``fp32 product`` (OLMo): cos and sin stay fp32, so the products are. ``fp32`` (Cohere): queries and keys are cast
+    first. ``partial`` (Phi, GLM, GPT-NeoX): a rotated and a passed part, joined by torch.cat.
+    """
+    beside = "the rotated tensor, its products with cos and sin, and the projections"
+    own = block.projections - q  # what a fused projection keeps beside its queries
+    if block.rotary == "none":
+        return []
+    if block.rotary == "partial":
+        formulas = {"rotary": T * b * (own + 2 * q + k + r + j)}
+    elif block.rotary == "fp32 product" and c.half:
+        formulas = {"rotary queries": T * (12 * q) + T * b * q, "rotary keys": T * (4 * q + 12 * k) + T * b * q}
+    elif block.rotary == "fp32" and c.half:
+        formulas = {"rotary queries": T * (16 * q + 4 * k) + T * b * q, "rotary keys": T * (8 * q + 16 * k) + T * b * q}
+    else:
+        formulas = {"rotary queries": T * b * (4 * q), "rotary keys": T * b * (2 * q + 3 * k)}
+    return [Moment(name, formula + around, beside) for name, formula in formulas.items()]
+
+
+def _query_norm_moments(block: Block, c: Setting, around: Expr) -> list[Moment]:
+    """Query and key norms: fp32 copies of the queries before (or after) keys and values are projected."""
+    if block.query_norm == "none":
+        return []
+    norm: Norm = "wide rms" if block.query_norm == "wide" else "rms"
+    queries = T * b * q + T * norm_copies(norm, q, c.half)
+    if block.query_norm != "after values":  # the keys and values of this layer do not exist yet
+        queries = queries - T * b * (k + v)
+    return [Moment("query norm", queries + around, "the projected queries and their fp32 copies")]
+
+
+def _attention_moments(block: Block, c: Setting, stream: Expr, around: Expr) -> list[Moment]:
+    repeated = 2 * (P * q * b) if c.grouped else NOTHING
+    projections = T * b * block.projections
+    if c.kernel == "eager":
+        repeated = repeated if block.repeats else NOTHING
+        scores = A * score_bytes(block, c)
+        return [
+            Moment("attention scores", scores + stream + projections + repeated + around,
+                   "scores, softmax and its copy beside the stream, queries and repeated keys and values"),
+            Moment("attention output", A * b + stream + projections + T * b * (o + h) + around,
+                   "probabilities, the heads' outputs and their projection"),
+        ]  # fmt: skip
+    masked = c.windowed and not c.flash and not c.decode
+    if c.kernel == "math":
+        # attention.cpp, _scaled_dot_product_attention_math: repeat_interleave of both, scaled queries and keys,
+        # the product; then the causal mask as floats and the masked product
+        grown = stream + projections + repeated + T * q * b + around
+        return [
+            Moment("attention product", grown + P * q * b + A * b,
+                   "the unfused fallback: repeated keys and values, scaled queries and keys, their product"),
+            Moment("attention scores", grown + 2 * (A * b) + (NOTHING if c.decode else N * b),
+                   "the unfused fallback: repeated keys and values, scaled queries, scores before and after the mask"),
+        ]  # fmt: skip
+    copies = (repeated + M * b) if masked else NOTHING
+    return [
+        Moment("attention", stream + T * b * (block.projections + o) + (4 * (T * H) if c.logsumexp else 0) + copies + around,
+               "queries and the kernel's output" + (", repeated keys and values, the mask in the model's dtype" if masked else "")),
+        Moment("attention output", stream + T * b * (block.projections + o + h) + around,
+               "queries, the heads' outputs and their projection"),
+    ]  # fmt: skip
+
+

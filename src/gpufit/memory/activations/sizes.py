@@ -1,0 +1,71 @@
+"""Architecture and workload in, letters and case distinctions out."""
+
+from __future__ import annotations
+
+from gpufit.facts.architecture import Architecture, Attention, Stack
+from gpufit.facts.dtypes import DTYPE_BYTES
+from gpufit.memory.activations.setting import Kernel, PhaseName, Setting
+from gpufit.memory.activations.symbols import Sizes
+from gpufit.memory.workload import Workload
+
+_NO_ATTENTION = Attention(heads=0, kv_heads=0, head_dim=0, value_dim=0)
+LARGEST_FLASH_HEAD = 256  # sdp_utils.cpp, check_head_dim_size_flash
+
+
+def stack_sizes(
+    architecture: Architecture, workload: Workload, stack: Stack, *, queries: int, keys: int, sources: int = 0
+) -> Sizes:
+    """Every letter for ``queries`` new tokens per sequence that attend to ``keys`` tokens.
+
+    ``sources`` are the encoder's tokens per sequence where the stack attends to them too.
+    """
+    a = stack.attention or _NO_ATTENTION
+    x = stack.experts
+    mixer = stack.mixer
+    batch = workload.batch
+    tokens = batch * queries
+    return Sizes(
+        tokens, batch, queries, keys, batch * keys, a.heads * tokens * keys, tokens * keys, queries * keys,
+        DTYPE_BYTES[workload.dtype], stack.hidden, stack.mlp_width,
+        a.heads * a.head_dim, a.kv_heads * a.head_dim, a.kv_heads * a.value_dim, a.heads * a.value_dim,
+        a.heads, a.kv_heads, a.heads * a.rope_dim, a.kv_heads * a.rope_dim, a.rope_dim, architecture.vocab_size,
+        *((x.count, x.per_token, x.width, x.shared_width) if x else (0, 0, 0, 0)),
+        a.query_rank, a.kv_rank, batch * sources, a.heads * tokens * sources,
+        *((mixer.inner, mixer.state, mixer.conv, mixer.groups, mixer.heads, mixer.time_rank, 256) if mixer else (0,) * 7),
+        0, stack.layers,
+    )  # fmt: skip
+
+
+def settle(
+    architecture: Architecture, workload: Workload, stack: Stack, phase: PhaseName, *, keys: int, eager_only: bool = False
+) -> Setting:
+    """The case distinctions of one phase of one stack.
+
+    The kernel follows sdp_utils.cpp of PyTorch 2.13: flash in half precision without a mask from compute capability
+    8.0; the memory-efficient kernel otherwise, which knows no grouped queries: there ``enable_gqa`` ends in the
+    unfused math path. An unknown device is taken as 8.0 or later.
+    """
+    a = stack.attention or _NO_ATTENTION
+    kinds = {layers.kind for layers in architecture.cache}
+    windows = [layers.window_tokens for layers in architecture.cache if layers.window_tokens]
+    window = min(windows, default=a.window_tokens or 0)
+    sliding = bool(window) and bool(windows or not architecture.cache)
+    flash = workload.attention == "flash"
+    modern = workload.compute_capability is None or workload.compute_capability >= (8, 0)
+    half = workload.dtype != "fp32"
+    fits_flash = half and modern and a.head_dim == a.value_dim <= LARGEST_FLASH_HEAD
+    windowed = sliding and keys >= window
+    grouped = a.kv_heads != a.heads
+    kernel: Kernel = "fused"
+    if not flash:
+        if workload.attention == "eager" or eager_only:
+            kernel = "eager"
+        elif grouped and not fits_flash and a.head_dim == a.value_dim <= LARGEST_FLASH_HEAD:
+            kernel = "math"
+    only_windowed = windowed and "full" not in kinds
+    return Setting(
+        phase=phase, dtype=workload.dtype, kernel=kernel, logsumexp=flash or (fits_flash and not only_windowed),
+        grouped=grouped, deep=stack.layers > 1, full=not sliding or "full" in kinds, sliding=sliding,
+        windowed=windowed, flash=flash, gated=stack.gated, variant=architecture.model_type,
+        head="last" if architecture.generates and architecture.tensors.output else "none",
+    )  # fmt: skip

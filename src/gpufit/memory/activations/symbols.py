@@ -1,0 +1,147 @@
+"""The letters that the formulas are written in, and the small algebra that keeps formula and number one thing.
+
+A formula such as ``T * b * (3 * f + 4 * h)`` is an ``Expr``: it prints as it was written and is evaluated as a sum of
+products, so what ``explain`` shows is what was computed. Building happens once per form; evaluating is a few multiplications.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Sizes(NamedTuple):
+    """The value of every letter for one architecture, workload and phase. Absent dimensions are 0."""
+
+    T: int = 0  # tokens that go through a block at once: batch × query length
+    B: int = 0  # batch
+    S: int = 0  # query length
+    C: int = 0  # key length: what attention sees, query tokens included
+    P: int = 0  # batch × key length
+    A: int = 0  # elements of the attention scores: batch × heads × query × key length
+    M: int = 0  # elements of an additive mask: batch × query × key length
+    N: int = 0  # elements of a mask shared by the batch: query × key length
+    b: int = 0  # bytes per element of the model's dtype
+    h: int = 0  # width of the residual stream
+    f: int = 0  # width of the MLP
+    q: int = 0  # query width: heads × head dimension
+    k: int = 0  # key width: key heads × head dimension
+    v: int = 0  # value width: key heads × value dimension
+    o: int = 0  # attention output width: heads × value dimension
+    H: int = 0  # attention heads
+    G: int = 0  # key/value heads
+    r: int = 0  # rotary part of the queries: heads × rotary dimension
+    j: int = 0  # rotary part of the keys: key heads × rotary dimension
+    D: int = 0  # rotary dimension of one head
+    V: int = 0  # vocabulary
+    E: int = 0  # routed experts
+    e: int = 0  # experts per token
+    w: int = 0  # width of a routed expert
+    u: int = 0  # width of the shared experts
+    R: int = 0  # rank of the compressed queries (latent attention)
+    K: int = 0  # rank of the compressed keys and values (latent attention)
+    Z: int = 0  # encoder tokens in the batch (encoder-decoder)
+    Y: int = 0  # elements of the cross-attention scores
+    i: int = 0  # inner width of a recurrent mixer
+    s: int = 0  # state size of a recurrent mixer
+    n: int = 0  # convolution width of a recurrent mixer
+    g: int = 0  # state groups of a recurrent mixer
+    m: int = 0  # heads of a recurrent mixer
+    t: int = 0  # time-step rank of a recurrent mixer
+    Q: int = 0  # chunk length of a recurrent scan
+    X: int = 0  # largest dequantized weight, in elements
+    L: int = 0  # layers that share one kind of cache copy
+
+
+class Expr:
+    """A sum of products of letters, with the text it was written as.
+
+    >>> from gpufit.memory.activations.symbols import T, b, f, h
+    >>> mlp = T * b * (3 * f + 4 * h)
+    >>> str(mlp), mlp.value(Sizes(T=10, b=2, f=11, h=4))
+    ('T·b·(3·f + 4·h)', 980)
+    """
+
+    __slots__ = ("_is_sum", "_terms", "_text")
+
+    def __init__(self, terms: tuple[tuple[int, tuple[int, ...]], ...], text: str, is_sum: bool = False) -> None:
+        self._terms = terms
+        self._text = text
+        self._is_sum = is_sum
+
+    def value(self, sizes: Sizes) -> int:
+        """The number that the formula has for these sizes."""
+        total = 0
+        for product, letters in self._terms:
+            for letter in letters:
+                product *= sizes[letter]
+            total += product
+        return total
+
+    def letters(self) -> tuple[str, ...]:
+        """The letters that occur, in the order of ``Sizes``."""
+        return tuple(Sizes._fields[index] for index in sorted({i for _, letters in self._terms for i in letters}))
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"Expr({self._text})"
+
+    def __bool__(self) -> bool:
+        return bool(self._terms)
+
+    def __add__(self, other: Expr | int) -> Expr:
+        return self._sum(other, 1)
+
+    def __sub__(self, other: Expr | int) -> Expr:
+        return self._sum(other, -1)
+
+    def __radd__(self, other: int) -> Expr:
+        return as_expr(other) + self
+
+    def _sum(self, other: Expr | int, sign: int) -> Expr:
+        right = as_expr(other)
+        if not right:
+            return self
+        if not self and sign > 0:
+            return right
+        counts: dict[tuple[int, ...], int] = dict.fromkeys((letters for _, letters in self._terms), 0)
+        for factor, terms in ((1, self._terms), (sign, right._terms)):
+            for count, letters in terms:
+                counts[letters] = counts.get(letters, 0) + factor * count
+        text = right._grouped() if sign < 0 else right._text
+        return Expr(
+            tuple((count, letters) for letters, count in counts.items() if count),
+            f"{self._text} {'+' if sign > 0 else '-'} {text}",
+            True,
+        )
+
+    def __mul__(self, other: Expr | int) -> Expr:
+        right = as_expr(other)
+        counts: dict[tuple[int, ...], int] = {}
+        for one, left_letters in self._terms:
+            for two, right_letters in right._terms:
+                letters = tuple(sorted(left_letters + right_letters))
+                counts[letters] = counts.get(letters, 0) + one * two
+        return Expr(
+            tuple((count, letters) for letters, count in counts.items() if count), f"{self._grouped()}·{right._grouped()}"
+        )
+
+    def __rmul__(self, other: int) -> Expr:
+        return self if other == 1 else as_expr(other) * self
+
+    def _grouped(self) -> str:
+        return f"({self._text})" if self._is_sum else self._text
+
+
+def as_expr(value: Expr | int) -> Expr:
+    """A whole number as a formula."""
+    if isinstance(value, Expr):
+        return value
+    return Expr(((value, ()),) if value else (), str(value))
+
+
+NOTHING = as_expr(0)
+(
+    T, B, S, C, P, A, M, N, b, h, f, q, k, v, o, H, G, r, j, D, V, E, e, w, u, R, K, Z, Y, i, s, n, g, m, t, Q, X, L,
+) = (Expr(((1, (index,)),), name) for index, name in enumerate(Sizes._fields))  # fmt: skip
