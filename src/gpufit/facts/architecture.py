@@ -39,6 +39,7 @@ class CacheLayers:
     window_tokens: int | None = None
     state: tuple[StateTensor, ...] = ()
     index_dim: int = 0  # a sparse attention's indexer key, one per token beside keys and values
+    tokens_per_entry: int = 1  # more than 1 where one cached entry stands for that many tokens (compressed attention)
 
     @property
     def elements_per_token(self) -> int:

@@ -8,8 +8,16 @@ from __future__ import annotations
 from gpufit.facts.architecture import Architecture, Attention, Experts, Stack
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
+from gpufit.facts.families.dense import rotary_width
 from gpufit.facts.families.moe_parts import (
-    attention_caches, causal_lm, embed, head, layer_kinds, projections, rotary, rotary_width, router,
+    attention_caches,
+    causal_lm,
+    embed,
+    head,
+    layer_kinds,
+    projections,
+    rotary,
+    router,
 )  # fmt: skip
 
 

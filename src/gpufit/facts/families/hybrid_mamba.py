@@ -9,12 +9,26 @@ from gpufit.errors import BadConfig
 from gpufit.facts.architecture import Architecture, Attention, CacheLayers, Experts, Mixer, Stack
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
+from gpufit.facts.families.dense import rotary_width
 from gpufit.facts.families.mamba import (
-    duality_cache, expanded, scan_cache, selective_scan, state_space_duality, time_rank,
+    duality_cache,
+    expanded,
+    scan_cache,
+    selective_scan,
+    state_space_duality,
+    time_rank,
 )  # fmt: skip
 from gpufit.facts.families.moe_parts import (
-    causal_lm, correction, embed, fused_experts, gated_mlp, head, layer_kinds, projections, rotary, rotary_width,
-    router, where,
+    causal_lm,
+    embed,
+    fused_experts,
+    gated_mlp,
+    head,
+    layer_kinds,
+    projections,
+    rotary,
+    router,
+    where,
 )  # fmt: skip
 
 _KINDS = ("linear_attention", "full_attention")
@@ -64,9 +78,7 @@ def read_jamba(config: Config) -> Architecture:
     scan.norm("mamba.dt_layernorm", mixer.time_rank)
     scan.norm("mamba.b_layernorm", mixer.state)
     scan.norm("mamba.c_layernorm", mixer.state)
-    projections(
-        t.blocks("model.layers", attending), hidden, attention.heads, attention.kv_heads, attention.head_dim
-    )
+    projections(t.blocks("model.layers", attending), hidden, attention.heads, attention.kv_heads, attention.head_dim)
     gated_mlp(t.blocks("model.layers", dense), hidden, width, name="feed_forward")
     moe = t.blocks("model.layers", sparse)
     router(moe, hidden, experts, name="feed_forward.router")
@@ -141,7 +153,7 @@ def read_bamba(config: Config) -> Architecture:
 
 
 def read_granitemoehybrid(config: Config) -> Architecture:
-    """GraniteMoeHybridConfig -> GraniteMoeHybridForCausalLM; the small Granite 4 models use neither Mamba nor experts."""
+    """GraniteMoeHybridConfig -> GraniteMoeHybridForCausalLM; small Granite 4 models have neither Mamba nor experts."""
     hidden, vocab = config.size("hidden_size"), config.size("vocab_size")
     layers, shared = config.layers("num_hidden_layers"), config.size("shared_intermediate_size", 1024)
     key = "layer_types" if "layer_types" in config else "layers_block_type"

@@ -28,7 +28,7 @@ def selective_scan(
 
 
 def state_space_duality(
-    block: Tensors, hidden: int, mixer: Mixer, *, name: str, bias: bool, conv_bias: bool, output_bias: bool | None = None
+    block: Tensors, hidden: int, mixer: Mixer, *, name: str, bias: bool, conv_bias: bool
 ) -> None:  # fmt: skip
     """Mamba-2's mixer: heads of channels share a state; x, B and C pass the convolution together."""
     block.add(f"{name}.dt_bias", (mixer.heads,), "parameter", "mixer")
@@ -38,7 +38,7 @@ def state_space_duality(
     _conv(block, width, mixer.conv, name=name, bias=conv_bias)
     block.linear(f"{name}.in_proj", hidden, mixer.inner + width + mixer.heads, bias=bias, role="mixer")
     block.norm(f"{name}.norm", mixer.inner)
-    block.linear(f"{name}.out_proj", mixer.inner, hidden, bias=bias if output_bias is None else output_bias, role="mixer")
+    block.linear(f"{name}.out_proj", mixer.inner, hidden, bias=bias, role="mixer")
 
 
 def mixed_width(mixer: Mixer) -> int:
@@ -110,8 +110,9 @@ def _read(config: Config, *, mixer: Mixer, model_class: str, form: str, tied: bo
 def _scan_mixer(config: Config) -> Mixer:
     hidden = config.size("hidden_size", 768)
     return Mixer(
-        kind="mamba", inner=expanded(config, "expand", hidden), state=config.size("state_size", 16),
-        conv=config.size("conv_kernel", 4), time_rank=time_rank(config, "time_step_rank", hidden),
+        kind="mamba", inner=config.size("intermediate_size", None) or expanded(config, "expand", hidden),
+        state=config.size("state_size", 16), conv=config.size("conv_kernel", 4),
+        time_rank=time_rank(config, "time_step_rank", hidden),
     )  # fmt: skip
 
 

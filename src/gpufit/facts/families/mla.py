@@ -12,11 +12,20 @@ from gpufit.facts.architecture import Architecture, Attention, CacheLayers, Expe
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
 from gpufit.facts.families.moe_parts import (
-    causal_lm, correction, embed, fused_experts, gated_mlp, head, layer_kinds, rotary, router, where,
+    causal_lm,
+    correction,
+    embed,
+    fused_experts,
+    gated_mlp,
+    head,
+    layer_kinds,
+    rotary,
+    router,
+    where,
 )  # fmt: skip
 
 
-def latent_attention(block: Tensors, config: Config, hidden: int, attention: Attention, *, bias: bool) -> None:
+def latent_attention(block: Tensors, hidden: int, attention: Attention, *, bias: bool) -> None:
     """Projections of one latent attention layer; ``attention.head_dim`` is the unrotated and rotated part together."""
     heads, rank, rope = attention.heads, attention.kv_rank, attention.rope_dim
     nope = attention.head_dim - rope
@@ -30,6 +39,14 @@ def latent_attention(block: Tensors, config: Config, hidden: int, attention: Att
     block.norm("self_attn.kv_a_layernorm", rank)
     block.linear("self_attn.kv_b_proj", rank, heads * (nope + attention.value_dim), role="attention")
     block.linear("self_attn.o_proj", heads * attention.value_dim, hidden, bias=bias, role="attention")
+
+
+def latent_cache(layers: int, attention: Attention, *, index_dim: int = 0) -> CacheLayers:
+    """The compressed latent as keys, the rotary key as values, one head each; the indexer's key beside them."""
+    return CacheLayers(
+        kind="latent", layers=layers, kv_heads=1, key_dim=attention.kv_rank, value_dim=attention.rope_dim,
+        index_dim=index_dim,
+    )  # fmt: skip
 
 
 def latent_dims(config: Config, *, query_rank: int, nope: int, value: int) -> Attention:
@@ -60,7 +77,7 @@ def _build(
     t = Tensors()
     embed(t, vocab, hidden)
     block = t.blocks("model.layers", layers)
-    latent_attention(block, config, hidden, attention, bias=config.flag("attention_bias", False))
+    latent_attention(block, hidden, attention, bias=config.flag("attention_bias", False))
     if indexed:
         index = t.blocks("model.layers", indexed).under("self_attn.indexer")
         index.linear("wq_b", attention.query_rank, index_heads * index_dim, role="attention")
@@ -81,7 +98,6 @@ def _build(
     rotary(t, attention.rope_dim)
     head(t, vocab, hidden, tied=config.flag("tie_word_embeddings", False))
 
-    latent = {"kv_heads": 1, "key_dim": attention.kv_rank, "value_dim": attention.rope_dim}
     return causal_lm(
         config, t, model_class=model_class, form=form, vocab=vocab, notes=notes,
         stack=Stack(
@@ -89,8 +105,8 @@ def _build(
             experts=experts, attention=attention,
         ),
         cache=(
-            CacheLayers(kind="latent", layers=len(indexed), index_dim=index_dim, **latent),
-            CacheLayers(kind="latent", layers=layers - len(indexed), **latent),
+            latent_cache(len(indexed), attention, index_dim=index_dim),
+            latent_cache(layers - len(indexed), attention),
         ),
         keep_fp32=("indexer.weights_proj",) if indexed else (),
         keep_fp32_strict=("e_score_correction_bias",) if corrected else (),

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpufit.facts.architecture import Architecture, Attention, Experts, Stack
+from gpufit.facts.architecture import Architecture, Attention, CacheLayers, Experts, Stack
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
+from gpufit.facts.families.dense import rotary_width, stated_window
 from gpufit.facts.families.moe_parts import (
-    attention_caches, causal_lm, correction, embed, fused_experts, gated_mlp, head, projections, rotary,
-    rotary_width, router,
+    attention_caches,
+    causal_lm,
+    correction,
+    fused_experts,
+    gated_mlp,
+    head,
+    projections,
+    rotary,
+    router,
 )  # fmt: skip
 
 
@@ -52,9 +60,9 @@ class Layout:
     keep_fp32_strict: tuple[str, ...] = ()
 
 
-def build(config: Config, layout: Layout) -> Architecture:
-    """Write down the tensors of a gated-expert decoder."""
-    hidden, vocab = config.size("hidden_size"), config.size("vocab_size")
+def write(t: Tensors, config: Config, layout: Layout) -> tuple[Stack, tuple[CacheLayers, ...]]:
+    """Write down a gated-expert decoder, all but its output head, under the prefix of ``t``."""
+    hidden = config.size("hidden_size")
     heads = config.layers("num_attention_heads")
     layers, experts, head_dim = layout.layers, layout.experts, layout.head_dim
     rope = rotary_width(config, head_dim, layout.rope_default)
@@ -63,17 +71,16 @@ def build(config: Config, layout: Layout) -> Architecture:
     dense_layers = tuple(i for i in everything if i not in set(sparse_layers))
     moe = layout.moe
 
-    t = Tensors()
-    embed(t, vocab, hidden)
-    block = t.blocks("model.layers", layers)
+    t.embedding("embed_tokens", config.size("vocab_size"), hidden)
+    block = t.blocks("layers", layers)
     projections(block, hidden, heads, layout.kv_heads, head_dim, bias=layout.bias, output_bias=layout.output_bias)
     if layout.query_norm:
         block.norm(f"self_attn.{layout.norm_names[0]}", layout.query_norm)
         block.norm(f"self_attn.{layout.norm_names[1]}", layout.key_norm)
     if dense_layers:
-        dense = t.blocks("model.layers", dense_layers)
+        dense = t.blocks("layers", dense_layers)
         gated_mlp(dense, hidden, layout.dense_width, bias=layout.mlp_bias)
-    sparse = t.blocks("model.layers", sparse_layers)
+    sparse = t.blocks("layers", sparse_layers)
     if layout.router_linear:
         name = f"{moe}.{layout.router}.weight"
         sparse.add(name, (experts.count, hidden), "linear", "router", dtype=layout.router_dtype)
@@ -90,29 +97,39 @@ def build(config: Config, layout: Layout) -> Architecture:
             sparse.linear(f"{moe}.shared_expert_gate", hidden, 1, role="router")
     block.norm("input_layernorm", hidden, bias=layout.norm_bias)
     block.norm("post_attention_layernorm", hidden, bias=layout.norm_bias)
-    t.norm("model.norm", hidden, bias=layout.norm_bias)
-    rotary(t, rope)
-    head(t, vocab, hidden, tied=config.flag("tie_word_embeddings", layout.tied), bias=layout.head_bias)
+    t.norm("norm", hidden, bias=layout.norm_bias)
+    rotary(t, rope, name="rotary_emb")
 
     kinds = ("full_attention",) * layers if layout.kinds is None else layout.kinds
+    stack = Stack(
+        role="decoder", layers=layers, hidden=hidden, gated=True, experts=experts,
+        mlp_width=layout.dense_width if dense_layers else 0,
+        attention=Attention(
+            heads=heads, kv_heads=layout.kv_heads, head_dim=head_dim, value_dim=head_dim, rope_dim=rope,
+            window_tokens=layout.window if "full_attention" not in kinds else None,
+        ),
+    )  # fmt: skip
+    caches = attention_caches(
+        kinds, kv_heads=layout.kv_heads, key_dim=head_dim, value_dim=head_dim, window=layout.window
+    )
+    return stack, caches
+
+
+def build(config: Config, layout: Layout) -> Architecture:
+    """The causal language model: the decoder under ``model``, and its head."""
+    t = Tensors()
+    stack, cache = write(t.under("model"), config, layout)
+    vocab = config.size("vocab_size")
+    tied = config.flag("tie_word_embeddings", layout.tied)
+    head(t, vocab, stack.hidden, tied=tied, bias=layout.head_bias)
     return causal_lm(
-        config, t, model_class=layout.model_class, form=layout.form, vocab=vocab,
-        stack=Stack(
-            role="decoder", layers=layers, hidden=hidden, gated=True, experts=experts,
-            mlp_width=layout.dense_width if dense_layers else 0,
-            attention=Attention(
-                heads=heads, kv_heads=layout.kv_heads, head_dim=head_dim, value_dim=head_dim, rope_dim=rope,
-                window_tokens=layout.window if "full_attention" not in kinds else None,
-            ),
-        ),
-        cache=attention_caches(
-            kinds, kv_heads=layout.kv_heads, key_dim=head_dim, value_dim=head_dim, window=layout.window
-        ),
+        config, t, model_class=layout.model_class, form=layout.form, vocab=vocab, stack=stack, cache=cache,
         keep_fp32_strict=layout.keep_fp32_strict,
     )  # fmt: skip
 
 
 def head_width(config: Config) -> int:
+    """``head_dim``, or the hidden width shared by the heads."""
     dim: int = config.size("head_dim", config.size("hidden_size") // config.layers("num_attention_heads"))
     return dim
 
@@ -167,22 +184,24 @@ def qwen_sparse_layers(config: Config, layers: int) -> tuple[int, ...]:
 
 
 def read_qwen3_moe(config: Config) -> Architecture:
-    """Qwen3MoeConfig -> Qwen3MoeForCausalLM: no shared expert, norms on query and key heads."""
+    """Qwen3MoeConfig -> Qwen3MoeForCausalLM."""
+    return build(config, qwen3_layout(config))
+
+
+def qwen3_layout(config: Config) -> Layout:
+    """Qwen3-MoE's text decoder: no shared expert, norms on query and key heads."""
     layers, head_dim = config.layers("num_hidden_layers"), head_width(config)
-    window = config.size("sliding_window", 4096) if config.flag("use_sliding_window", False) else None
+    window = stated_window(config, 4096) if config.flag("use_sliding_window", False) else None
     experts = Experts(
         count=config.layers("num_experts", 128), per_token=config.layers("num_experts_per_tok", 8),
         width=config.size("moe_intermediate_size", 768),
     )  # fmt: skip
-    return build(
-        config,
-        Layout(
+    return Layout(
             model_class="Qwen3MoeForCausalLM", experts=experts, layers=layers, head_dim=head_dim,
             kv_heads=config.layers("num_key_value_heads", 4), sparse=qwen_sparse_layers(config, layers),
             dense_width=config.size("intermediate_size", 6144), query_norm=head_dim, key_norm=head_dim,
             bias=config.flag("attention_bias", False), window=window,
             kinds=("sliding_attention" if window else "full_attention",) * layers,
-        ),
     )  # fmt: skip
 
 
@@ -238,5 +257,3 @@ def read_minimax_m2(config: Config) -> Architecture:
             correction="mlp", rope_default=config.size("rotary_dim", head_dim) / head_dim, form="minimax_m2",
         ),
     )  # fmt: skip
-
-

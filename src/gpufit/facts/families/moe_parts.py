@@ -9,24 +9,14 @@ from gpufit.errors import BadConfig
 from gpufit.facts.architecture import Architecture, CacheLayers, Experts, Stack, StateTensor
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
-from gpufit.facts.tensors import Role, TensorInventory
+from gpufit.facts.families.record import finish
+from gpufit.facts.tensors import Role
 
 _LEGACY_KINDS = {
     "mamba": "linear_attention",
     "attention": "full_attention",
     "deepseek_sparse_attention": "indexed_attention",
 }
-
-
-def rotary_width(config: Config, head_dim: int, default: float = 1.0) -> int:
-    """Rotated part of a head: ``partial_rotary_factor``, in the rope section or beside it, times the head."""
-    rope = config.section("rope_scaling") or config.section("rope_parameters")
-    factor = config.number("partial_rotary_factor", default)
-    if rope is not None:
-        factor = rope.number("partial_rotary_factor", factor)
-    if not 0 < factor <= 1:
-        raise BadConfig(f"config key {config.path}partial_rotary_factor = {factor} is not a share of the head")
-    return int(head_dim * factor)
 
 
 def rotary(t: Tensors, width: int, name: str = "model.rotary_emb") -> None:
@@ -51,10 +41,11 @@ def projections(
 def gated_mlp(
     block: Tensors, hidden: int, width: int, *, name: str = "mlp", bias: bool = False, role: Role = "mlp"
 ) -> None:
-    """SwiGLU: gate, up and down projection."""
-    block.linear(f"{name}.gate_proj", hidden, width, bias=bias, role=role)
-    block.linear(f"{name}.up_proj", hidden, width, bias=bias, role=role)
-    block.linear(f"{name}.down_proj", width, hidden, bias=bias, role=role)
+    """SwiGLU: gate, up and down projection, right under the prefix where ``name`` is empty."""
+    mlp = block.under(name) if name else block
+    mlp.linear("gate_proj", hidden, width, bias=bias, role=role)
+    mlp.linear("up_proj", hidden, width, bias=bias, role=role)
+    mlp.linear("down_proj", width, hidden, bias=bias, role=role)
 
 
 def fused_experts(block: Tensors, hidden: int, experts: Experts, *, name: str = "mlp.experts") -> None:
@@ -142,21 +133,9 @@ def causal_lm(
     keep_fp32_strict: tuple[str, ...] = (), notes: tuple[str, ...] = (), bounded: bool = True,
 ) -> Architecture:  # fmt: skip
     """The record of a text decoder whose tensors are written down in ``t``."""
-    quantization = config.section("quantization_config")
-    return Architecture(
-        model_type=config.text("model_type"),
-        model_class=config.model_class(model_class),
-        task="causal-lm",
-        form=form,
-        stacks=(stack,),
-        vocab_size=vocab,
-        tensors=TensorInventory(
-            groups=tuple(t.groups), output=output, keep_fp32=keep_fp32, keep_fp32_strict=keep_fp32_strict
-        ),
-        cache=tuple(entry for entry in cache if entry.layers),
+    return finish(
+        config, t, model_class=config.model_class(model_class), task="causal-lm", form=form, stacks=(stack,),
+        vocab_size=vocab, output=output, cache=tuple(entry for entry in cache if entry.layers), notes=notes,
         max_context_tokens=config.size("max_position_embeddings", None) if bounded else None,
-        dtype=config.text("dtype", config.text("torch_dtype", None)),
-        config_quantization=quantization.text("quant_method", None) if quantization is not None else None,
-        provenance=tuple((key, str(value)) for key, value in config.seen.items()),
-        notes=notes,
-    )
+        keep_fp32=keep_fp32, keep_fp32_strict=keep_fp32_strict,
+    )  # fmt: skip

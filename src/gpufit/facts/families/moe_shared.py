@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from gpufit.facts.architecture import Architecture, Experts
 from gpufit.facts.config import Config
+from gpufit.facts.families.dense import stated_window
 from gpufit.facts.families.moe import Layout, build, head_width, qwen_sparse_layers
 from gpufit.facts.families.moe_parts import layer_kinds
 
@@ -32,7 +33,7 @@ def read_qwen2_moe(config: Config) -> Architecture:
             sparse=qwen_sparse_layers(config, layers), dense_width=config.size("intermediate_size", 5632),
             bias=config.flag("qkv_bias", True), output_bias=False, shared="shared_expert", shared_gate=True,
             kinds=layer_kinds(config, "layer_types", layers, ("full_attention", "sliding_attention"), default=default),
-            window=config.size("sliding_window", 4096) if sliding else None, form="shared_moe",
+            window=stated_window(config, 4096) if sliding else None, form="shared_moe",
         ),
     )  # fmt: skip
 
@@ -66,7 +67,7 @@ def read_glm4_moe(config: Config) -> Architecture:
 def read_dots1(config: Config) -> Architecture:
     """Dots1Config -> Dots1ForCausalLM."""
     layers, head_dim = config.layers("num_hidden_layers"), head_width(config)
-    window, first = config.size("sliding_window", None), config.int("max_window_layers", 62)
+    window, first = stated_window(config, 4096), config.int("max_window_layers", 62)
     default = tuple("sliding_attention" if window and i >= first else "full_attention" for i in range(layers))
     width = config.size("moe_intermediate_size", 1408)
     experts = Experts(

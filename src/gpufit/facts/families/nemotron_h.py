@@ -58,9 +58,7 @@ def read(config: Config) -> Architecture:
     embed(t, vocab, hidden, name="model.embeddings")
     t.blocks("model.layers", len(kinds)).norm("norm", hidden)
     conv_bias = config.flag("mamba_conv_bias", config.flag("use_conv_bias", True))
-    state_space_duality(
-        t.blocks("model.layers", scanning), hidden, mixer, name="mixer", bias=bias, conv_bias=conv_bias
-    )
+    state_space_duality(t.blocks("model.layers", scanning), hidden, mixer, name="mixer", bias=bias, conv_bias=conv_bias)
     moe = t.blocks("model.layers", sparse)
     moe.add("mixer.experts.up_proj", (experts.count, experts.width, routed), "experts", "experts")
     moe.add("mixer.experts.down_proj", (experts.count, routed, experts.width), "experts", "experts")

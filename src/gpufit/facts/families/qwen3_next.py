@@ -9,9 +9,19 @@ from __future__ import annotations
 from gpufit.facts.architecture import Architecture, Attention, CacheLayers, Experts, Mixer, Stack
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
+from gpufit.facts.families.dense import rotary_width
 from gpufit.facts.families.moe import qwen_sparse_layers
 from gpufit.facts.families.moe_parts import (
-    causal_lm, embed, fused_experts, gated_mlp, head, layer_kinds, rotary, rotary_width, router, state_cache, where,
+    causal_lm,
+    embed,
+    fused_experts,
+    gated_mlp,
+    head,
+    layer_kinds,
+    rotary,
+    router,
+    state_cache,
+    where,
 )  # fmt: skip
 
 
