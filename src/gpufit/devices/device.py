@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+# CUDA C++ Programming Guide, "Arithmetic Instructions" by compute capability
+DTYPES_SINCE = {"fp32": (0, 0), "fp16": (5, 3), "int8": (6, 1), "bf16": (8, 0), "fp8": (8, 9)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceProcess:
@@ -50,13 +53,12 @@ class Device:
     def dtypes(self) -> tuple[str, ...] | None:
         """Number formats the card computes natively; None where its generation is unknown.
 
-        Source: CUDA C++ Programming Guide, "Arithmetic Instructions" by compute capability: fp16 from 5.3,
-        int8 dot products from 6.1, bf16 from 8.0, fp8 from 8.9.
+        >>> Device(name="Tesla T4", source="given", compute_capability=(7, 5)).dtypes
+        ('fp32', 'fp16', 'int8')
         """
         if self.compute_capability is None:
             return None
-        rules = (("fp32", (0, 0)), ("fp16", (5, 3)), ("int8", (6, 1)), ("bf16", (8, 0)), ("fp8", (8, 9)))
-        return tuple(name for name, since in rules if self.compute_capability >= since)
+        return tuple(name for name, since in DTYPES_SINCE.items() if self.compute_capability >= since)
 
 
 class ProbeFailed(Exception):

@@ -16,7 +16,7 @@ def processes_of(
     nvml: Any, asker: Asker, handle: Any, process_name: Callable[[int], str | None]
 ) -> tuple[DeviceProcess, ...] | None:
     """Largest first; None where the driver does not list them. One that both computes and draws counts once."""
-    lists = [asker.ask("processes", function, handle) for function in _LISTS]
+    lists = [_listed(asker, function, handle) for function in _LISTS]
     if all(listed is None for listed in lists):
         return None
     used: dict[int, int | None] = {}
@@ -29,6 +29,11 @@ def processes_of(
         for pid, size in used.items()
     ]
     return tuple(sorted(found, key=lambda process: (-(process.used_bytes or 0), process.pid)))
+
+
+def _listed(asker: Asker, function: str, handle: Any) -> Any:
+    listed = asker.ask("processes", function, handle)
+    return asker.ask("processes", f"{function}_v2", handle) if listed is None else listed  # drivers before 510
 
 
 def read_process_name(pid: int) -> str | None:

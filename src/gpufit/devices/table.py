@@ -195,7 +195,7 @@ def _gpu(key: str, fields: dict[str, Any]) -> Gpu:
         bound_mib=fields.get("bound_mib"),
         unified=fields.get("unified", False),
         compute_capability=(int(major), int(minor)) if major else None,
-        bandwidth_gb_per_s=fields.get("gb_per_s"),
+        bandwidth_gb_per_s=float(fields["gb_per_s"]) if "gb_per_s" in fields else None,
         sources=tuple(fields["source"]),
         note=fields.get("note", ""),
     )
