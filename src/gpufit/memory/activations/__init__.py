@@ -7,7 +7,6 @@ file per family the differences. The oracle is ``gpufit.replay``; no factor is f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from typing import Literal
@@ -16,11 +15,12 @@ from gpufit.errors import Undecided
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Planner
 from gpufit.memory.workload import Workload
+from gpufit.records import record
 
 __all__ = ["Phase", "estimate_phases", "explain_phase", "supports"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Phase:
     """One phase of inference and its widest moment.
 
@@ -43,6 +43,7 @@ FORMS: dict[str, str] = {
          "starcoder2", "stablelm", "phi", "exaone4"),
         "dense",
     ),
+    **dict.fromkeys(("gpt2", "gpt_bigcode", "opt", "gpt_neox", "falcon", "gptj", "bloom"), "gpt"),
 }  # fmt: skip
 
 

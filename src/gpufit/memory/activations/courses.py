@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 
 from gpufit.facts.architecture import Architecture
@@ -12,9 +11,10 @@ from gpufit.memory.activations.setting import Moment, PhaseName, Setting
 from gpufit.memory.activations.sizes import settle, stack_sizes
 from gpufit.memory.activations.symbols import Sizes
 from gpufit.memory.workload import Workload
+from gpufit.records import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Course:
     """A phase before it is evaluated: its moments with the sizes that each is evaluated with."""
 
@@ -34,9 +34,11 @@ def _moments(block: Block, setting: Setting) -> tuple[Moment, ...]:
 
 def plan_decoder(block: Block, architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
     """Prefill, and decode at its last step: of ``new_tokens`` the last one is chosen but never fed back."""
+    prefilled = workload.prompt_tokens
+    fed = prefilled + max(1, workload.new_tokens - 1)
     return tuple(
         Course(
-            name=name, cache_tokens=keys,
+            name=name, cache_tokens=prefilled if name != "decode" else fed,
             moments=((_moments(block, settle(architecture, workload, architecture.stacks[0], name, keys=keys,
                                              eager_only=block.eager_only)),
                       stack_sizes(architecture, workload, architecture.stacks[0], queries=queries, keys=keys)),),
@@ -48,8 +50,11 @@ def plan_decoder(block: Block, architecture: Architecture, workload: Workload) -
 def steps(architecture: Architecture, workload: Workload) -> tuple[tuple[PhaseName, int, int], ...]:
     """(phase, query tokens, key tokens) of each phase of a model with one stack."""
     prompt = workload.prompt_tokens
+    kinds = {layers.kind: layers.window_tokens for layers in architecture.cache}
+    window = kinds.get("sliding") if "full" not in kinds else None
     if not architecture.generates:
         return (("encode", prompt, prompt),)
     if not workload.new_tokens:
         return (("prefill", prompt, prompt),)
-    return (("prefill", prompt, prompt), ("decode", 1, prompt + max(1, workload.new_tokens - 1)))
+    cached = prompt + max(1, workload.new_tokens - 1)
+    return (("prefill", prompt, prompt), ("decode", 1, min(cached, window or cached)))

@@ -20,13 +20,36 @@ input (a local of the loop) and whatever the block itself still names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from gpufit.memory.activations.setting import Moment, Setting
 from gpufit.memory.activations.symbols import (
-    NOTHING, A, B, C, D, Expr, H, M, N, P, S, T, V, as_expr, b, f, h, j, k, o, q, r, v,
+    NOTHING,
+    A,
+    B,
+    C,
+    D,
+    Expr,
+    H,
+    M,
+    N,
+    P,
+    S,
+    T,
+    V,
+    W,
+    as_expr,
+    b,
+    f,
+    h,
+    j,
+    k,
+    o,
+    q,
+    r,
+    v,
 )  # fmt: skip
+from gpufit.records import record
 
 Norm = Literal["rms", "wide rms", "layer", "fp32 layer", "mean rms"]
 Rotary = Literal["none", "plain", "fp32 product", "fp32", "partial"]
@@ -40,7 +63,7 @@ GELU_TANH = 4 * f  # NewGELUActivation: x, x/2, x³ scaled and added, tanh: four
 BLOOM_GELU = 5 * f
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Block:
     """What sets one family's block apart. Widths are per token and element; ``stream`` counts tensors of width h.
 
@@ -97,9 +120,9 @@ def ambient(block: Block, c: Setting) -> Expr:
     if block.rotary != "none":
         # cos and sin: one row per position (position_ids is not expanded over the batch)
         width = 4 if block.rotary == "fp32 product" else b
-        alive = alive + 2 * block.tables * S * D * width + 8 * S
+        alive = alive + 2 * (block.tables if c.full and c.sliding else 1) * S * D * width + 8 * S
     if c.kernel == "eager":
-        alive = alive + (c.full + c.sliding) * (M * b)
+        alive = alive + c.masks * (M * b)
     elif c.windowed and not c.flash:
         alive = alive + N
     return alive
@@ -129,9 +152,13 @@ def decoder_moments(block: Block, c: Setting, mlp: tuple[Moment, ...] | None = N
         moments += [Moment(m.name, mlp_stream + m.formula + kept + around, m.alive) for m in mlp]
     moments += head_moments(block, c, around)
     if c.decode:
-        moments.append(Moment("cache growth", P * v * b + stream + T * b * q + 4 * B * V + around,
-                              "a layer's values, old and new at once, while torch.cat copies them"))  # fmt: skip
-        moments = [m if m.name in ("cache growth", "logits") else Moment(m.name, m.formula + 4 * B * V, m.alive)
+        # DynamicLayer.update copies keys, then values; DynamicSlidingWindowLayer.update names both copies first
+        copies = {"values": P * v * b} if c.full else {}
+        copies |= {"keys and values": W * b * (k + v)} if c.sliding else {}
+        moments += [Moment("cache growth", grown + stream + T * b * q + 4 * B * V + around,
+                           f"a layer's {what}, old and new at once, while torch.cat copies them")
+                    for what, grown in copies.items()]  # fmt: skip
+        moments = [m if m.name in ("cache growth", "logits", "output projection") else Moment(m.name, m.formula + 4 * B * V, m.alive)
                    for m in moments]  # fmt: skip  # the last step's fp32 logits live on through this step
     return tuple(moments)
 
@@ -199,11 +226,15 @@ def _attention_moments(block: Block, c: Setting, stream: Expr, around: Expr) -> 
                    "scores, softmax and its copy beside the stream, queries and repeated keys and values"),
             Moment("attention output", A * b + stream + projections + T * b * (o + h) + around,
                    "probabilities, the heads' outputs and their projection"),
+            # torch.matmul lays each operand out whole when it cannot be viewed as one batch
+            Moment("attention product", A * b + stream + projections + (P * q * b if c.shared else NOTHING) + around,
+                   "scores beside the one key head, repeated for the product"),
         ]  # fmt: skip
     masked = c.windowed and not c.flash and not c.decode
     if c.kernel == "math":
         # attention.cpp, _scaled_dot_product_attention_math: repeat_interleave of both, scaled queries and keys,
         # the product; then the causal mask as floats and the masked product
+        repeated = 2 * (P * q * b)
         grown = stream + projections + repeated + T * q * b + around
         return [
             Moment("attention product", grown + P * q * b + A * b,

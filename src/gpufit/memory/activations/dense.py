@@ -8,13 +8,12 @@ and beside them cos and sin, 2·2048·128·2 = 1 048 576, and 8-byte ids and pos
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Course, plan_decoder
 from gpufit.memory.activations.decoder import GATED_FUSED, GELU_TANH, PLAIN, SQUARED, Block
 from gpufit.memory.activations.symbols import j, k, q, r, v
 from gpufit.memory.workload import Workload
+from gpufit.records import replace
 
 LLAMA = Block()
 BLOCKS: dict[str, Block] = {

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from gpufit.memory.activations.symbols import Expr
+from gpufit.records import record
 
 PhaseName = Literal["encode", "prefill", "decode"]
 Kernel = Literal["eager", "fused", "math"]
@@ -24,8 +24,10 @@ class Setting(NamedTuple):
     dtype: str
     kernel: Kernel
     logsumexp: bool
-    grouped: bool
+    grouped: bool  # several query heads for each of several key heads
+    shared: bool  # one key head for all query heads: repeating it is a view until a kernel needs it whole
     deep: bool  # more than one layer: the embeddings and the layer's input are two tensors
+    masks: int  # masks that eager attention builds, one per kind of layer
     full: bool
     sliding: bool
     windowed: bool
@@ -45,7 +47,7 @@ class Setting(NamedTuple):
         return self.phase == "decode"
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Moment:
     """One instant of a phase: its name, the bytes alive then, and which tensors they are."""
 

@@ -9,6 +9,8 @@ from gpufit.memory.activations.symbols import Sizes
 from gpufit.memory.workload import Workload
 
 _NO_ATTENTION = Attention(heads=0, kv_heads=0, head_dim=0, value_dim=0)
+# their forward makes a full and a sliding mask, whichever layers there are
+_TWO_MASKS = ("gemma2", "gemma3_text", "olmo3", "cohere2")
 LARGEST_FLASH_HEAD = 256  # sdp_utils.cpp, check_head_dim_size_flash
 
 
@@ -24,6 +26,7 @@ def stack_sizes(
     mixer = stack.mixer
     batch = workload.batch
     tokens = batch * queries
+    windows = [layers.window_tokens for layers in architecture.cache if layers.window_tokens]
     return Sizes(
         tokens, batch, queries, keys, batch * keys, a.heads * tokens * keys, tokens * keys, queries * keys,
         DTYPE_BYTES[workload.dtype], stack.hidden, stack.mlp_width,
@@ -32,7 +35,7 @@ def stack_sizes(
         *((x.count, x.per_token, x.width, x.shared_width) if x else (0, 0, 0, 0)),
         a.query_rank, a.kv_rank, batch * sources, a.heads * tokens * sources,
         *((mixer.inner, mixer.state, mixer.conv, mixer.groups, mixer.heads, mixer.time_rank, 256) if mixer else (0,) * 7),
-        0, stack.layers,
+        0, stack.layers, batch * min(keys, max(windows, default=0)),
     )  # fmt: skip
 
 
@@ -56,16 +59,18 @@ def settle(
     fits_flash = half and modern and a.head_dim == a.value_dim <= LARGEST_FLASH_HEAD
     windowed = sliding and keys >= window
     grouped = a.kv_heads != a.heads
+    full = not sliding or "full" in kinds
+    only_windowed = windowed and not full
     kernel: Kernel = "fused"
     if not flash:
         if workload.attention == "eager" or eager_only:
             kernel = "eager"
-        elif grouped and not fits_flash and a.head_dim == a.value_dim <= LARGEST_FLASH_HEAD:
+        elif grouped and not fits_flash and not only_windowed and a.head_dim == a.value_dim <= LARGEST_FLASH_HEAD:
             kernel = "math"
-    only_windowed = windowed and "full" not in kinds
     return Setting(
         phase=phase, dtype=workload.dtype, kernel=kernel, logsumexp=flash or (fits_flash and not only_windowed),
-        grouped=grouped, deep=stack.layers > 1, full=not sliding or "full" in kinds, sliding=sliding,
+        grouped=grouped and a.kv_heads > 1, shared=grouped and a.kv_heads == 1, deep=stack.layers > 1, full=full,
+        masks=2 if architecture.model_type in _TWO_MASKS else full + sliding, sliding=sliding,
         windowed=windowed, flash=flash, gated=stack.gated, variant=architecture.model_type,
         head="last" if architecture.generates and architecture.tensors.output else "none",
     )  # fmt: skip

@@ -49,7 +49,8 @@ class Sizes(NamedTuple):
     t: int = 0  # time-step rank of a recurrent mixer
     Q: int = 0  # chunk length of a recurrent scan
     X: int = 0  # largest dequantized weight, in elements
-    L: int = 0  # layers that share one kind of cache copy
+    L: int = 0  # layers
+    W: int = 0  # batch × tokens that a sliding-window layer caches
 
 
 class Expr:
@@ -143,5 +144,5 @@ def as_expr(value: Expr | int) -> Expr:
 
 NOTHING = as_expr(0)
 (
-    T, B, S, C, P, A, M, N, b, h, f, q, k, v, o, H, G, r, j, D, V, E, e, w, u, R, K, Z, Y, i, s, n, g, m, t, Q, X, L,
+    T, B, S, C, P, A, M, N, b, h, f, q, k, v, o, H, G, r, j, D, V, E, e, w, u, R, K, Z, Y, i, s, n, g, m, t, Q, X, L, W,
 ) = (Expr(((1, (index,)),), name) for index, name in enumerate(Sizes._fields))  # fmt: skip
