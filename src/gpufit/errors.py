@@ -64,6 +64,7 @@ class BadCatalog(BadFile):
         super().__init__(f"{where}: {problem}", hint=hint)
         self.path = path
         self.line = line
+        self.problem = problem
 
 
 class BadConfig(GpufitError):

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from gpufit.devices.device import ProbeFailed
+from gpufit.records import record
 
 Answer = TypeVar("Answer")
 LIMIT_SECONDS = 2.0
 _LONGEST_OUTPUT_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class CommandOutput:
     """What a finished command left behind."""
 

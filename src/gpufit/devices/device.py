@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from gpufit.records import record
 
 # CUDA C++ Programming Guide, "Arithmetic Instructions" by compute capability
 DTYPES_SINCE = {"fp32": (0, 0), "fp16": (5, 3), "int8": (6, 1), "bf16": (8, 0), "fp8": (8, 9)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class DeviceProcess:
     """A process that holds memory on a device, as the driver reports it."""
 
@@ -18,7 +19,7 @@ class DeviceProcess:
     used_bytes: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Device:
     """One GPU at one moment.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from gpufit.devices.device import Device
 from gpufit.devices.table import Gpu, GpuTable, load_gpus
 from gpufit.errors import UsageError
+from gpufit.records import record
 from gpufit.units import MIB, parse_size
 
 VARIABLE = "GPUFIT_FAKE_GPU"
@@ -18,7 +18,7 @@ _CC = re.compile(r"([0-9]{1,2})\.([0-9])")
 _MOST_CARDS = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class FakeProbe:
     """The devices that ``text`` describes; what it leaves out comes from the table where the name is known."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from gpufit.devices.device import Device
+from gpufit.records import replace
 from gpufit.units import format_gib, parse_size
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from gpufit.devices.bounded import LIMIT_SECONDS, CommandOutput, Runner, run_command
 from gpufit.devices.device import Device, DeviceProcess, ProbeFailed
+from gpufit.records import record
 from gpufit.units import MIB
 
 _FIELDS = (
@@ -21,7 +21,7 @@ _NO_DEVICES = "no devices were found"
 _NO_DRIVER = ("couldn't communicate with the nvidia driver", "couldn't find libnvidia-ml")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class NvidiaSmiProbe:
     run: Runner = run_command
     limit_seconds: float = LIMIT_SECONDS
@@ -68,7 +68,7 @@ def parse_gpus(text: str, fields: Sequence[str] = _FIELDS) -> tuple[Device, ...]
 
 def with_processes(devices: Sequence[Device], text: str) -> tuple[Device, ...]:
     """Add the lines of ``--query-compute-apps=gpu_uuid,pid,process_name,used_memory`` to the devices they name."""
-    from dataclasses import replace
+    from gpufit.records import replace
 
     held: dict[str, list[DeviceProcess]] = {}
     for line in text.splitlines():

@@ -7,19 +7,19 @@ fails to say becomes a note on the device.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from gpufit.devices.bounded import LIMIT_SECONDS, call_bounded
 from gpufit.devices.device import Device, ProbeFailed
 from gpufit.devices.nvml_ask import Asker
 from gpufit.devices.nvml_processes import processes_of, read_process_name
+from gpufit.records import record
 
 # NVML cannot be there at all: no driver on this machine. Every other failure to start is worth telling.
 _ABSENT = ("LIBRARY_NOT_FOUND", "DRIVER_NOT_LOADED")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class NvmlProbe:
     """``module`` is nvidia-ml-py's ``pynvml`` or a double of it; by default the installed one."""
 

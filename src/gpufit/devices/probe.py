@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from gpufit.devices.device import Device, Probe, ProbeFailed
 from gpufit.devices.visible import select_visible
 from gpufit.errors import NoDevice
+from gpufit.records import record, replace
 
 FAKE_VARIABLE = "GPUFIT_FAKE_GPU"
 _HINT = "say what to judge against: --vram 16GB, or --gpu t4"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Finding:
     """What one probe said. ``outcome``: found, none (it looked and saw nothing), absent (not installed), failed."""
 
@@ -23,7 +23,7 @@ class Finding:
     devices: tuple[Device, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ProbeResult:
     """``devices`` are those a program started here would see, in its order; ``findings`` hold everything seen."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gpufit.devices.device import Device
 from gpufit.devices.names import split_count, squash_name, strip_size
 from gpufit.errors import UnknownName, UsageError
+from gpufit.records import record
 from gpufit.sources.compiled import load_compiled, user_cache_dir
 from gpufit.sources.data_files import data_file
 from gpufit.units import MIB
@@ -19,7 +19,7 @@ _MOST_CARDS = 1024
 _LONGEST_NAME = 80
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Gpu:
     """One card of the table. Exactly one of ``total_mib``, ``bound_mib`` and ``unified`` says what it holds.
 
@@ -45,7 +45,7 @@ class Gpu:
         return self.total_mib or self.bound_mib or unified_bound_mib(self.vendor, self.box_gb)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class GpuTable:
     """The compiled file (see ``devices.gpu_file``); cards become records only when they are asked for."""
 

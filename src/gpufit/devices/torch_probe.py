@@ -6,13 +6,13 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gpufit.devices.bounded import LIMIT_SECONDS, Runner, run_command
 from gpufit.devices.device import Device, ProbeFailed
+from gpufit.records import record
 
 _CHILD = """
 import json, torch
@@ -34,7 +34,7 @@ def installed_torch() -> Path | None:
     return Path(spec.origin).parent if spec is not None and spec.origin else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TorchProbe:
     """``run`` and ``find`` default to a real child process and the installed torch."""
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from gpufit.facts.tensors import TensorInventory
+from gpufit.records import record
 
 Task = Literal["causal-lm", "seq2seq", "encoder", "embedding", "vision-language", "speech", "vision"]
 StackRole = Literal["decoder", "encoder", "vision", "audio", "text"]
 CacheKind = Literal["full", "sliding", "chunked", "latent", "cross", "state", "shared"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StateTensor:
     """A fixed-size tensor kept per sequence by a recurrent layer (convolution window, SSM state)."""
 
@@ -21,7 +21,7 @@ class StateTensor:
     dtype: str | None = None  # None: the model's dtype
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class CacheLayers:
     """Layers that cache alike.
 
@@ -47,7 +47,7 @@ class CacheLayers:
         return self.kv_heads * (self.key_dim + self.value_dim) + self.index_dim
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Attention:
     """Dimensions of one attention layer. ``query_rank``/``kv_rank``/``rope_dim`` are MLA's, 0 elsewhere."""
 
@@ -61,7 +61,7 @@ class Attention:
     window_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Experts:
     """A mixture of experts: ``count`` routed, ``per_token`` of them used, each ``width`` wide."""
 
@@ -71,7 +71,7 @@ class Experts:
     shared_width: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Mixer:
     """A recurrent token mixer (Mamba, Mamba-2, gated delta net, ...): its widths as the family names them."""
 
@@ -87,7 +87,7 @@ class Mixer:
     key_dim: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Stack:
     """One run of transformer blocks: the decoder, the encoder, a vision or audio tower.
 
@@ -106,7 +106,7 @@ class Stack:
     positions: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@record(eq=False)
 class Architecture:
     """Everything gpufit knows of a model. Pure facts: no workload, no device.
 

@@ -9,6 +9,7 @@ from gpufit.errors import BadConfig
 
 _LARGEST_INT = 1 << 40  # no published dimension comes near; products of a few stay printable
 _MISSING: Any = object()
+_Int = int  # inside the class ``int`` is a method
 
 
 class Config:
@@ -48,7 +49,7 @@ class Config:
     def _wrong(self, key: str, value: object, wanted: str) -> BadConfig:
         return BadConfig(f"config key {self.path}{key} = {str(value)[:40]!r} is not {wanted}")
 
-    def int(self, key: str, default: int | None = _MISSING, *, low: int = 0) -> Any:
+    def int(self, key: str, default: _Int | None = _MISSING, *, low: _Int = 0) -> Any:
         """A whole number of at least ``low`` and at most 2⁴⁰."""
         value = self._get(key, default)
         if value is default:
@@ -59,11 +60,11 @@ class Config:
             raise self._wrong(key, value, f"a whole number from {low}")
         return value
 
-    def size(self, key: str, default: int | None = _MISSING) -> Any:
+    def size(self, key: str, default: _Int | None = _MISSING) -> Any:
         """A dimension: a whole number of at least 1."""
         return self.int(key, default, low=1)
 
-    def layers(self, key: str, default: int | None = _MISSING) -> Any:
+    def layers(self, key: str, default: _Int | None = _MISSING) -> Any:
         """A count of layers, experts or heads: 1 to 4,096, so that no loop over it can be made endless."""
         value = self.int(key, default, low=1)
         if value is not default and value > 4096:

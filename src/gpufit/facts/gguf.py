@@ -7,12 +7,12 @@ after the other, each padded to the alignment. Vocabularies are walked over, nev
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from struct import Struct
 
 from gpufit.errors import BadFile
 from gpufit.facts.ggml import GGML_TYPES, count_tensor_bytes
 from gpufit.facts.stored import StoredTensor
+from gpufit.records import record
 
 Scalar = int | float | bool | str
 ReadAt = Callable[[int, int], bytes]
@@ -38,7 +38,7 @@ _SCALARS: dict[int, Struct] = {
 """``enum gguf_type`` -> layout. Source: ggml/include/gguf.h."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class GgufHeader:
     """One file's header. ``array_lengths`` has every array; ``metadata`` only the arrays of at most 4,096 values."""
 

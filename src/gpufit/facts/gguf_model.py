@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from gpufit.errors import BadFile
 from gpufit.facts.ggml import GGML_TYPES, count_device_bytes
 from gpufit.facts.gguf import GgufHeader
 from gpufit.facts.stored import StoredTensor, StoredWeights, sum_by_dtype
+from gpufit.records import replace
 
 _BLOCKS = {block.name: block for block in GGML_TYPES.values()}
 _FLOATS = frozenset({"F32", "F16", "BF16", "F64"})

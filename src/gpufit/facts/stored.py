@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from math import prod
 from typing import Literal, NamedTuple
+
+from gpufit.records import derived, record
 
 CheckpointFormat = Literal["safetensors", "gguf"]
 
@@ -27,7 +28,7 @@ class StoredTensor(NamedTuple):
         return prod(self.shape)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StoredWeights:
     """All tensors of a checkpoint.
 
@@ -44,7 +45,7 @@ class StoredWeights:
     method: str | None = None
     quant: str | None = None
     notes: tuple[str, ...] = ()
-    total_bytes: int = field(init=False)
+    total_bytes: int = derived()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "total_bytes", sum(tensor.size_bytes for tensor in self.tensors))

@@ -7,13 +7,13 @@ a note says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from gpufit.facts.stored import StoredTensor
+from gpufit.records import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StoredQuantization:
     """What quantized the checkpoint. Both None for plain numbers."""
 

@@ -7,10 +7,11 @@ its ``indices``, so Llama-2-7B's 291 tensors are twelve groups and counting them
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import product
 from math import prod
 from typing import Literal
+
+from gpufit.records import derived, record
 
 Module = Literal["linear", "conv1d", "embedding", "norm", "conv", "experts", "parameter", "buffer"]
 """What owns the tensor. ``linear`` is exactly torch.nn.Linear, ``conv1d`` transformers' Conv1D (GPT-2);
@@ -19,7 +20,7 @@ Module = Literal["linear", "conv1d", "embedding", "norm", "conv", "experts", "pa
 Role = Literal["embedding", "attention", "mlp", "experts", "router", "norm", "output", "mixer", "vision", "audio", "head"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TensorGroup:
     """One tensor per combination of ``indices``, all of one ``shape``.
 
@@ -37,8 +38,8 @@ class TensorGroup:
     dtype: str | None = None
     tied_to: str | None = None
     saved: bool = True
-    copies: int = field(init=False)
-    elements: int = field(init=False)
+    copies: int = derived()
+    elements: int = derived()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "copies", prod(map(len, self.indices)))
@@ -64,7 +65,7 @@ class TensorGroup:
         return (self.name.format(*index) for index in product(*self.indices))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@record(eq=False)
 class TensorInventory:
     """All tensors of a model, in the order of torch's ``named_parameters`` within a layer.
 
@@ -77,7 +78,7 @@ class TensorInventory:
     output: str | None = None
     keep_fp32: tuple[str, ...] = ()
     keep_fp32_strict: tuple[str, ...] = ()
-    parameters: int = field(init=False)
+    parameters: int = derived()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", sum(group.parameters for group in self.groups))

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
-
-from gpufit.memory.activations import explain_phase
 
 from gpufit.facts.architecture import CacheLayers
 from gpufit.facts.dtypes import DTYPE_BYTES
+from gpufit.memory.activations import explain_phase
 from gpufit.memory.estimate import Estimate
 from gpufit.memory.ranges import Range
+from gpufit.records import record
 
 RowName = Literal[
     "weights", "kv_cache", "activations", "gradients", "optimizer_states", "runtime", "slack"
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Row:
     """One line of the breakdown. The rows' bytes sum to the process total, each end of the range to its own."""
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from gpufit.memory.activations import Phase, estimate_phases
-
 from gpufit.facts.architecture import Architecture
 from gpufit.facts.dtypes import DTYPE_BYTES
+from gpufit.memory.activations import Phase, estimate_phases
 from gpufit.memory.kv_cache import count_cache
 from gpufit.memory.loading import load_temporaries
 from gpufit.memory.ranges import Range
@@ -15,9 +12,10 @@ from gpufit.memory.runtime import CUBLAS_WORKSPACE, DRIVER_CONTEXT, RuntimeFact,
 from gpufit.memory.slack import estimate_slack
 from gpufit.memory.weights import WeightBytes, count_weights
 from gpufit.memory.workload import Workload
+from gpufit.records import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Estimate:
     """What one workload needs on one device, by closed form.
 

@@ -7,16 +7,16 @@ that stay alive, which for a sliding window is one token more than the tensor sh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 
 from gpufit.errors import UsageError
 from gpufit.facts.architecture import Architecture, CacheLayers
 from gpufit.facts.dtypes import DTYPE_BYTES
 from gpufit.memory.workload import Workload
+from gpufit.records import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class CacheFormat:
     """How one cached element is stored: ``bits`` each, and a scale and a zero point for every ``group``.
 
@@ -59,7 +59,8 @@ def count_cache(architecture: Architecture, workload: Workload, *, after_prefill
         elements = layers.elements_per_token
         if elements:
             tokens = _stored_tokens(layers, architecture, workload, decoder_tokens, after_prefill)
-            total += layers.layers * _token_bytes(elements, tokens, workload, layers.kind)
+            entries = tokens // layers.tokens_per_entry
+            total += layers.layers * _token_bytes(elements, entries, workload, layers.kind)
     return workload.batch * total
 
 

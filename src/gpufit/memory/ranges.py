@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from gpufit.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Range:
     """Three byte counts with ``low <= likely <= high``. Exact quantities have all three equal.
 

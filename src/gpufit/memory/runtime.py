@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gpufit.memory.ranges import Range
+from gpufit.records import record
 from gpufit.units import MIB
 
 Capability = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RuntimeFact:
     """A range that holds from compute capability ``since`` on, and where it comes from."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.estimate import Estimate, estimate
 from gpufit.memory.workload import Workload
+from gpufit.records import replace
 
 LONGEST_SEARCHED_TOKENS = 1 << 22  # for designs without a bound of their own
 LARGEST_SEARCHED_BATCH = 1 << 14

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gpufit.memory.estimate import Estimate
 from gpufit.memory.ranges import Range
+from gpufit.records import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Share:
     """What the fullest of ``devices`` holds."""
 

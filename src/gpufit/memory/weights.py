@@ -5,7 +5,6 @@ What stays in 16 bits is decided by the loaders' own rules, each quoted where it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from typing import NamedTuple
@@ -16,11 +15,12 @@ from gpufit.facts.dtypes import DTYPE_BYTES
 from gpufit.facts.quant_formats import MATRIX_PARTS
 from gpufit.facts.tensors import TensorGroup, TensorInventory
 from gpufit.memory.workload import Quantization
+from gpufit.records import record
 
 ALLOCATION_BYTES = 512  # kMinBlockSize, c10/cuda/CUDACachingAllocator: every allocation is a multiple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class WeightBytes:
     """Where the bytes of the weights are. ``padding_bytes`` is what 512-byte allocation adds on a CUDA device.
 

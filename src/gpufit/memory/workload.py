@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, get_args
+
+from gpufit.records import record
 
 Quantization = Literal["none", "bnb-int8", "bnb-nf4", "bnb-nf4-dq", "bnb-fp4", "gptq-int4-g128", "awq-int4-g128", "fp8"]
 AttentionKernel = Literal["eager", "sdpa", "flash"]
@@ -12,7 +13,7 @@ QUANTIZATIONS: tuple[Quantization, ...] = get_args(Quantization)
 ATTENTION_KERNELS: tuple[AttentionKernel, ...] = get_args(AttentionKernel)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Workload:
     """An inference workload.
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from gpufit.devices.device import DTYPES_SINCE, Device
 from gpufit.devices.probe import ProbeResult
+from gpufit.records import as_dict
 
 SCHEMA = 1
 
@@ -24,7 +23,7 @@ def device_to_dict(device: Device) -> dict[str, object]:
     """
     capability, dtypes = device.compute_capability, device.dtypes
     return {
-        **asdict(device),
+        **as_dict(device),
         "compute_capability": None if capability is None else f"{capability[0]}.{capability[1]}",
         "dtypes": None if dtypes is None else list(dtypes),
         "refused_dtypes": None if dtypes is None else [name for name in DTYPES_SINCE if name not in dtypes],

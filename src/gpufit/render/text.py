@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from gpufit.records import record
 
 STYLES = {
     "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36",
@@ -18,7 +19,7 @@ class Stream(Protocol):
     def isatty(self) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Screen:
     """How to draw: colour or not, how wide (None: piped, never truncated), and whether block glyphs can be shown."""
 

@@ -22,49 +22,57 @@ def build_model(raw: Mapping[str, Any], *, dtype: str = "fp16", attention: Atten
     Tensors that the loader keeps in fp32 are fp32 (modeling_utils.py, _get_dtype_plan). Raises UnknownFamily where
     transformers has no such model_type and Unsupported where the class cannot be built or has no such attention.
     """
-    import torch
     import transformers
 
     model_type = str(raw.get("model_type"))
+    settings = {key: value for key, value in raw.items() if key not in _NOT_FOR_THE_CONFIG}
     try:
-        config = transformers.AutoConfig.for_model(
-            model_type, **{key: value for key, value in raw.items() if key not in _NOT_FOR_THE_CONFIG}
-        )
+        config = transformers.AutoConfig.for_model(model_type, **settings)
     except ValueError as problem:
-        raise UnknownFamily(model_type, hint=f"transformers {transformers.__version__} has no such model") from problem
+        named = _named_class(raw)  # a checkpoint may carry its own model_type over a class that transformers has
+        if named is None:
+            hint = f"transformers {transformers.__version__} has no such model; its code lies beside the checkpoint"
+            raise UnknownFamily(model_type, hint=hint) from problem
+        config = named.config_class(**settings)
     model_class = model_class_for(raw, config)
-    try:
-        with torch.device("meta"):
-            model = model_class._from_config(
-                config,
-                dtype=getattr(torch, TORCH_NAME[dtype]),
-                attn_implementation=attention_name(attention),
-            )
-    except (ValueError, ImportError) as problem:
-        raise Unsupported(f"transformers cannot build {model_class.__name__}: {str(problem)[:160]}") from problem
+    model = _construct(model_class, config, dtype, attention)
     _keep_fp32(model)
     model.tie_weights()
     return model.eval()  # type: ignore[no-any-return]
 
 
-def attention_name(attention: AttentionKernel) -> str:
-    """transformers' name of the implementation."""
-    return "eager" if attention == "eager" else "sdpa"
+def _construct(model_class: Any, config: Any, dtype: str, attention: AttentionKernel) -> Any:
+    """The class on the meta device; where it has no sdpa it falls back to eager, as transformers' own default does."""
+    import torch
+
+    name = "eager" if attention == "eager" else "sdpa"
+    try:
+        with torch.device("meta"):
+            return model_class._from_config(config, dtype=getattr(torch, TORCH_NAME[dtype]), attn_implementation=name)
+    except (ValueError, ImportError) as problem:
+        if name == "sdpa" and "does not support an attention implementation" in str(problem):
+            return _construct(model_class, config, dtype, "eager")
+        raise Unsupported(f"transformers cannot build {model_class.__name__}: {str(problem)[:160]}") from problem
 
 
 def model_class_for(raw: Mapping[str, Any], config: Any) -> Any:
     """``architectures[0]`` if transformers has it, else the class its auto-mapping names for the type."""
     import transformers
 
-    for name in raw.get("architectures") or ():
-        found = getattr(transformers, str(name), None)
-        if found is not None:
-            return found
+    if (named := _named_class(raw)) is not None:
+        return named
     for auto in ("MODEL_FOR_CAUSAL_LM_MAPPING", "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING", "MODEL_MAPPING"):
         mapping = getattr(transformers, auto, {})
         if type(config) in mapping:
             return mapping[type(config)]
     raise UnknownFamily(str(raw.get("model_type")))
+
+
+def _named_class(raw: Mapping[str, Any]) -> Any:
+    import transformers
+
+    names = (str(name) for name in raw.get("architectures") or ())
+    return next((found for name in names if (found := getattr(transformers, name, None)) is not None), None)
 
 
 def _keep_fp32(model: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gpufit.replay.inputs import model_inputs, token_ids
 from gpufit.replay.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 def encode(model: Any, tracker: Tracker, *, prompt: int, batch: int, device: str) -> None:
     """One plain forward pass of a model that does not generate. Counts the phase ``encode``."""
     with tracker.watching(model), tracker.phase("encode"):
-        inputs = token_ids(batch, prompt, device)
-        model(input_ids=inputs, attention_mask=ones_like(inputs))
+        model(**model_inputs(model, prompt=prompt, batch=batch, device=device))
 
 
 def generate(model: Any, tracker: Tracker, *, prompt: int, new: int, batch: int, device: str) -> None:
@@ -44,35 +44,21 @@ def translate(model: Any, tracker: Tracker, *, prompt: int, new: int, batch: int
     """Encoder-decoder generation. Counts ``encode``, ``prefill`` (the first decoder step) and ``decode`` (the last)."""
     with tracker.watching(model):
         with tracker.phase("encode"):
-            inputs = token_ids(batch, prompt, device)
-            mask = ones_like(inputs)
-            encoded = model.get_encoder()(inputs, attention_mask=mask, return_dict=True)
+            inputs = model_inputs(model, prompt=prompt, batch=batch, device=device)
+            encoded = model.get_encoder()(**inputs, return_dict=True)
+            mask = {name: tensor for name, tensor in inputs.items() if name == "attention_mask"}
         with tracker.phase("prefill"):
             start = token_ids(batch, 1, device)
-            state = _first(model, start, encoder_outputs=encoded, attention_mask=mask)
+            state = _first(model, start, encoder_outputs=encoded, **mask)
         if new < 2:
             return
         with tracker.phase("fill", counted=False):
             del state
             longer = token_ids(batch, new - 1, device)
-            state = _first(model, longer, encoder_outputs=encoded, attention_mask=mask)
+            state = _first(model, longer, encoder_outputs=encoded, **mask)
         del encoded
         with tracker.phase("decode"):
             _next(model, state)
-
-
-def token_ids(batch: int, tokens: int, device: str) -> torch.Tensor:
-    """(batch, tokens) int64 ids, all zero."""
-    import torch
-
-    return torch.zeros((batch, tokens), dtype=torch.int64, device=device)
-
-
-def ones_like(ids: torch.Tensor) -> torch.Tensor:
-    """The attention mask a tokenizer gives an unpadded batch."""
-    import torch
-
-    return torch.ones_like(ids)
 
 
 class _State:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 from gpufit.errors import BadFile, GpufitError, UsageError
 from gpufit.facts.architecture import Architecture
 from gpufit.facts.json_text import MIB, parse_json
 from gpufit.facts.stored import StoredWeights
+from gpufit.records import record, replace
 from gpufit.sources.files import Files, read_whole
 from gpufit.units import format_gib
 
@@ -19,7 +19,7 @@ _CONFIG_BYTES = 4 * MIB
 _LISTED = 24
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Checkpoint:
     """What a set of files says about one model. ``stored`` is None where no header could be read (pickles, none)."""
 

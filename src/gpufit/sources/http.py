@@ -10,11 +10,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
 from gpufit.errors import SourceError
+from gpufit.records import record
 
 _PIECE_BYTES = 64 << 10
 
@@ -23,7 +23,7 @@ class Unreachable(SourceError):
     """No use of the server now: no route, a time limit, a body cut short, too busy. Later it may answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Answer:
     """A status, headers with lower-case names, and at most ``limit_bytes`` of body."""
 

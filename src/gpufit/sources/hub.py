@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -54,7 +55,8 @@ class PieceCache:
             part.write_bytes(data)
             os.replace(part, path)  # whole or not at all, also with two commands at once
         except OSError:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
 
 
 def _piece_path(root: Path, key: tuple[str, ...]) -> Path:

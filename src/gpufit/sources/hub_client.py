@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
 from gpufit.errors import AccessNeeded, SourceError, UnknownName, UsageError
+from gpufit.records import record
 from gpufit.sources.http import Answer, Transport, Unreachable
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -16,7 +16,7 @@ _LONGEST_WAIT_SECONDS = 10.0
 _MOST_REDIRECTS = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class HubClient:
     """Where to ask, with which token, and how to wait. ``pause`` is ``time.sleep`` outside tests."""
 
@@ -72,9 +72,8 @@ class HubClient:
             answer = self.transport(url, sent, limit_bytes=limit_bytes, timeout_seconds=self.timeout_seconds)
             if answer.status not in _REDIRECTS:
                 return answer
-            target = urljoin(url, answer.headers.get("location", ""))
-            scheme = urlsplit(target).scheme
-            if scheme not in ("http", "https") or (scheme == "http" and urlsplit(url).scheme == "https"):
+            target = _target(url, answer.headers.get("location", ""))
+            if target is None:
                 raise SourceError(f"{self._host} redirects to an address that gpufit does not follow")
             url = target
         raise SourceError(f"{self._host} redirects in circles")
@@ -105,6 +104,17 @@ class HubClient:
         if answer.status == 404:
             return UnknownName("model", about, hint=f"{self._host} has no such model; check the spelling")
         return SourceError(f"{self._host} answered {answer.status} for {about}")
+
+
+def _target(url: str, location: str) -> str | None:
+    """Where a redirect leads; None for anything but http and https, and for a step from https down to http."""
+    try:
+        target = urljoin(url, location)
+        scheme = urlsplit(target).scheme
+    except ValueError:
+        return None
+    allowed = ("https",) if urlsplit(url).scheme == "https" else ("http", "https")
+    return target if scheme in allowed else None
 
 
 def _origin(url: str) -> tuple[str, str]:

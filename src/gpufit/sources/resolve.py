@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpufit.errors import BadFile, UnknownName, UsageError
 from gpufit.facts.architecture import Architecture
+from gpufit.records import record
 
 if TYPE_CHECKING:
     from gpufit.facts.stored import StoredWeights
@@ -21,7 +21,7 @@ _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95})(?::([^
 _MODEL_FILES = (".gguf", ".safetensors", ".json")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ResolvedModel:
     """A model and where its facts come from.
 
@@ -98,7 +98,5 @@ def _not_found(text: str, catalog: Catalog, revision: str | None) -> UsageError 
         return UsageError("a web address is not a model", hint="write the Hub id alone: owner/name")
     if text.endswith(_MODEL_FILES) or os.sep in text or text.startswith((".", "~")):
         return BadFile(f"there is no file or folder {text[:200]!r}")
-    from difflib import get_close_matches
-
-    nearest = get_close_matches(text[:100].lower(), catalog.names(), n=3, cutoff=0.5)
-    return UnknownName("model", text[:100], tuple(nearest), hint="gpufit list shows all; owner/name asks the Hub")
+    hint = "gpufit list shows all; owner/name asks the Hub"
+    return UnknownName("model", text[:100], catalog.nearest(text), hint=hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from gpufit.sources.hub_client import HubClient
 from gpufit.sources.resolve import ResolvedModel
 
 _DEFAULT_ENDPOINT = "https://huggingface.co"
+_ADDRESS = re.compile(r"https?://[\w.-]{1,253}(:[0-9]{1,5})?(/[\w./-]{0,200})?", re.ASCII)
 _WEIGHTS = (".safetensors", ".gguf")
 
 
@@ -39,7 +41,7 @@ def resolve_hub(
     if snapshot is not None and _serves(snapshot, wanted):
         return _from_snapshot(repository, wanted, snapshot)
     endpoint = (environ.get("HF_ENDPOINT") or _DEFAULT_ENDPOINT).rstrip("/")
-    if not endpoint.startswith(("http://", "https://")):
+    if not _ADDRESS.fullmatch(endpoint):
         raise UsageError("HF_ENDPOINT is not an http address", hint=f"unset it to use {_DEFAULT_ENDPOINT}")
     cache = PieceCache(user_cache_dir(environ))
     if transport is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 
 from gpufit.devices.device import Device
 from gpufit.errors import Unsupported
@@ -13,6 +12,7 @@ from gpufit.memory.ranges import Range
 from gpufit.memory.solve import solve_batch, solve_context, with_context
 from gpufit.memory.split import share_out
 from gpufit.memory.workload import Quantization, Workload
+from gpufit.records import record, replace
 from gpufit.verdict.budget import Budget, make_budget
 from gpufit.verdict.judge import Verdict, judge
 
@@ -29,7 +29,7 @@ LOADABLE: tuple[tuple[Quantization, tuple[int, int]], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Option:
     """A workload and device that were weighed: what it needs and how that was judged."""
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gpufit.devices.device import Device
 from gpufit.errors import NoDevice, UsageError
+from gpufit.records import record
 from gpufit.units import format_bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Budget:
     """Free memory less the reserve. ``known_by`` says in words where the figures come from."""
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from gpufit.devices.device import Device
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.breakdown import Row, break_down
 from gpufit.memory.estimate import Estimate, estimate
 from gpufit.memory.workload import Workload
+from gpufit.records import record
 from gpufit.verdict.advise import Adviser, Option
 from gpufit.verdict.budget import Budget, make_budget
 from gpufit.verdict.judge import Verdict
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Subject:
     """The model as the user asked for it: its name, where its facts come from, and its facts."""
 
@@ -26,7 +26,7 @@ class Subject:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Check:
     """One model, one workload, one device: the verdict with all that explains it."""
 

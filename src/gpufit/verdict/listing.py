@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Protocol, get_args
 
 from gpufit.devices.device import Device
 from gpufit.errors import Undecided, Unsupported, UsageError
 from gpufit.facts.architecture import Architecture, Task
 from gpufit.memory.workload import QUANTIZATIONS
+from gpufit.records import record
 from gpufit.units import parse_count
 from gpufit.verdict.advise import Adviser, Option
 from gpufit.verdict.budget import make_budget
@@ -35,7 +35,7 @@ class Entry(Protocol):
     def architecture(self) -> Architecture: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ListFilter:
     """Which entries to show. ``quant`` asks for that format alone instead of the best."""
 
@@ -68,7 +68,7 @@ class ListFilter:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Listed:
     """One model of the list. Without a device ``option`` is None; with one it is the best that fits, or None."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from gpufit.devices.device import Device
 from gpufit.errors import Unsupported, UsageError
@@ -12,6 +11,7 @@ from gpufit.facts.dtypes import parse_dtype
 from gpufit.facts.kernels import attention_kernels
 from gpufit.memory.kv_cache import KV_DTYPES
 from gpufit.memory.workload import ATTENTION_KERNELS, QUANTIZATIONS, AttentionKernel, Quantization, Workload
+from gpufit.records import record
 
 RUNTIMES = ("transformers",)
 DEFAULT_CONTEXT_TOKENS = 4096
@@ -26,7 +26,7 @@ _NEEDS: dict[str, tuple[int, int]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Request:
     """What the user said; None where nothing was said."""
 

@@ -106,6 +106,7 @@ READERS: dict[str, str] = {
     "kimi_linear": "kimi_linear",
     "lfm2": "lfm2",
     "deepseek": "deepseek_moe",
+    "deepseek_v4": "deepseek_v4",
     # encoders, encoder-decoders
     "bert": "bert", "roberta": "bert:read_roberta", "xlm-roberta": "bert:read_xlm_roberta",
     "camembert": "bert:read_camembert", "electra": "bert:read_electra", "distilbert": "distilbert",

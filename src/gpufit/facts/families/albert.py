@@ -16,7 +16,7 @@ from gpufit.facts.families.record import head_of, labels
 def read(config: Config) -> Architecture:
     """AlbertConfig -> AlbertModel, AlbertForMaskedLM, AlbertForPreTraining or a classifier."""
     model_class, head = head_of(config, "Albert", "ForMaskedLM")
-    s = sizes(config, hidden=4096, embedding=config.size("embedding_size", 128))
+    s = sizes(config, embedding=config.size("embedding_size", 128))
     groups = config.layers("num_hidden_groups", 1)
     inner = config.layers("inner_group_num", 1)
 

@@ -7,16 +7,16 @@ Siblings differ in where they normalize and in how they count positions; ``Layou
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from gpufit.facts.architecture import Architecture, Attention, CacheLayers, Stack
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
 from gpufit.facts.families.record import even_attention, finish, head_of, labels, unknown_class
+from gpufit.records import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Layout:
     """What tells one sibling from another.
 
@@ -45,7 +45,7 @@ BLENDERBOT_SMALL = Layout(family="BlenderbotSmall", embedding_norm=True)
 LED = Layout(family="LED", base="led", embedding_norm=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Side:
     """The encoder's or the decoder's dimensions."""
 

@@ -6,8 +6,6 @@ XLM-RoBERTa and CamemBERT copy) and models/electra/modeling_electra.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gpufit.facts.architecture import Architecture, Stack
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
@@ -20,9 +18,10 @@ from gpufit.facts.families.encoder_heads import (
     token_head,
 )
 from gpufit.facts.families.record import even_attention, head_of, labels
+from gpufit.records import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Sizes:
     """The dimensions that BERT's descendants name alike."""
 
@@ -117,7 +116,7 @@ def _roberta_body(t: Tensors, s: Sizes) -> None:
 def read_electra(config: Config) -> Architecture:
     """ElectraConfig -> ElectraModel, ElectraForPreTraining (discriminator), ElectraForMaskedLM (generator)."""
     model_class, head = head_of(config, "Electra", "ForPreTraining")
-    s = sizes(config, hidden=256, embedding=config.size("embedding_size", 128))
+    s = sizes(config, embedding=config.size("embedding_size", 128))
     t = Tensors()
     base = t if head == "Model" else t.under("electra")
     embeddings(base.under("embeddings"), s)
@@ -149,9 +148,9 @@ def read_electra(config: Config) -> Architecture:
     )
 
 
-def sizes(config: Config, *, hidden: int = 768, embedding: int | None = None, token_types: int = 2) -> Sizes:
-    """Read what BERT's descendants name alike; ``hidden`` and ``token_types`` are the family's own defaults."""
-    width = config.size("hidden_size", hidden)
+def sizes(config: Config, *, embedding: int | None = None, token_types: int = 2) -> Sizes:
+    """Read what BERT's descendants name alike; ``embedding`` is its width where it is not the hidden size."""
+    width = config.size("hidden_size")
     return Sizes(
         vocab=config.size("vocab_size"),
         hidden=width,

@@ -59,6 +59,8 @@ def _deberta(config: Config, family: str) -> Architecture:
         t.add("lm_predictions.lm_head.bias", (s.vocab,), "parameter", "head")
         dense(t, "lm_predictions.lm_head.dense", hidden, hidden)
         t.norm("lm_predictions.lm_head.LayerNorm", hidden, bias=True, role="head")
+        # the words themselves are the output matrix; the class names this layer for want of one
+        output = "lm_predictions.lm_head.dense.weight"
     elif head == "ForSequenceClassification":
         pooled = config.size("pooler_hidden_size", hidden)
         dense(t, "pooler.dense", pooled, pooled)

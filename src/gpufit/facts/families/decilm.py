@@ -7,12 +7,18 @@ that is ``replace_with_linear`` is a single square Linear. Blocks that are alike
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from gpufit.errors import BadConfig, Undecided
 from gpufit.facts.architecture import Attention, CacheLayers, Stack
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
 from gpufit.facts.families.dense import Body, Shape, attention, causal_lm, gated_mlp, head_size, rotary
 from gpufit.facts.families.remote import NOTE
+
+Alike = dict[int, list[int]]
+"""A number of key-value heads, or an MLP width: the layers that have it."""
 
 _GONE, _LINEAR = 0, -1  # what stands in place of a number of key-value heads or an MLP width
 
@@ -70,25 +76,32 @@ def write(t: Tensors, config: Config) -> Body:
     )  # fmt: skip
 
 
-def _blocks(
-    config: Config, layers: int, heads: int, hidden: int
-) -> tuple[dict[int, list[int]], dict[int, list[int]]]:  # fmt: skip
+def _blocks(config: Config, layers: int, heads: int, hidden: int) -> tuple[Alike, Alike]:
     """Which layers have how many key-value heads, and which have which MLP width."""
     blocks = config.raw("block_configs")
     if not isinstance(blocks, list) or len(blocks) != layers:
         raise BadConfig(f"config key block_configs must list {layers} blocks")
-    attentions: dict[int, list[int]] = {}
-    mlps: dict[int, list[int]] = {}
-    for index, raw in enumerate(blocks):
-        if not isinstance(raw, dict):
-            raise BadConfig(f"config key block_configs[{index}] is not a section")
-        block = Config(raw, path=f"block_configs[{index}].")  # its own ``seen``: 80 blocks explain nothing
-        attention_part, mlp_part = block.section("attention"), block.section("ffn")
-        if attention_part is None or mlp_part is None:
-            raise BadConfig(f"config key block_configs[{index}] has no attention or no ffn")
-        attentions.setdefault(_kv_heads(attention_part, heads), []).append(index)
-        mlps.setdefault(_mlp_width(mlp_part, hidden), []).append(index)
+    attentions, mlps = _group(blocks, "attention", _kv_heads, heads), _group(blocks, "ffn", _mlp_width, hidden)
     return attentions, mlps
+
+
+def _group(blocks: list[Any], part: str, measure: Callable[[Config, int], int], whole: int) -> Alike:
+    """Layers by what ``measure`` finds in their ``part``, reading each distinct part once: eighty blocks hold ten."""
+    measured: dict[tuple[object, ...], int] = {}
+    groups: Alike = {}
+    for index, block in enumerate(blocks):
+        raw = block.get(part) if isinstance(block, dict) else None
+        if not isinstance(raw, dict):
+            raise BadConfig(f"config key block_configs[{index}] has no section {part}")
+        written = (*raw, *raw.values())
+        try:
+            size = measured[written]
+        except KeyError:
+            size = measured[written] = measure(Config(raw, path=f"block_configs[{index}].{part}."), whole)
+        except TypeError:  # unhashable
+            raise BadConfig(f"config key block_configs[{index}].{part} holds nested values") from None
+        groups.setdefault(size, []).append(index)
+    return groups
 
 
 def _kv_heads(part: Config, heads: int) -> int:
@@ -112,9 +125,8 @@ def _mlp_width(part: Config, hidden: int) -> int:
     multiple = part.number("ffn_mult")
     if not 0 < multiple <= 1024:
         raise BadConfig(f"config key {part.path}ffn_mult = {multiple} is not between 0 and 1024")
-    return (
-        -(-int(2 * multiple * hidden / 3) // 256) * 256
-    )  # two thirds, rounded up to 256 (_ffn_mult_to_intermediate_size)
+    width = int(2 * multiple * hidden / 3)  # _ffn_mult_to_intermediate_size
+    return -(-width // 256) * 256
 
 
 read = causal_lm(write, "DeciLMForCausalLM")

@@ -8,18 +8,18 @@ same bodies under another prefix.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from gpufit.errors import BadConfig, Undecided
 from gpufit.facts.architecture import Architecture, Attention, CacheLayers, Stack, Task
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
 from gpufit.facts.tensors import TensorInventory
+from gpufit.records import record
 
 FULL, SLIDING = "full_attention", "sliding_attention"  # transformers' names in ``layer_types``
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Shape:
     """The dimensions of a decoder whose layers are all alike."""
 
@@ -40,7 +40,7 @@ class Shape:
         return self.kv_heads * self.head_dim
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Body:
     """A decoder without its output head, whose tensors have already been written."""
 
@@ -77,8 +77,12 @@ def multi_head(hidden: int, layers: int, heads: int) -> Shape:
     return Shape(hidden=hidden, layers=layers, heads=heads, kv_heads=heads, head_dim=head_size(hidden, heads))
 
 
-def grouped_query(config: Config, *, kv_heads: int | None = None, head_dim: int | None = None) -> Shape:
-    """Dimensions under Llama's key names; the arguments are the family's defaults for absent keys (null: Llama's).
+def grouped_query(
+    config: Config, *, kv_heads: int | None = None, head_dim: int | None = None, layers: str = "num_hidden_layers"
+) -> Shape:
+    """Dimensions under Llama's key names; ``kv_heads`` and ``head_dim`` are the family's defaults for absent keys.
+
+    A stated null means Llama's own default in every family. ``layers`` is the key of the layer count.
 
     >>> config = Config({"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 8})
     >>> grouped_query(config, kv_heads=2).kv_width
@@ -93,8 +97,8 @@ def grouped_query(config: Config, *, kv_heads: int | None = None, head_dim: int 
     if heads % kv_heads:
         raise BadConfig(f"{heads} attention heads cannot share {kv_heads} key-value heads evenly")
     return Shape(
-        hidden=hidden, layers=config.layers("num_hidden_layers"), heads=heads, kv_heads=kv_heads, head_dim=head_dim
-    )
+        hidden=hidden, layers=config.layers(layers), heads=heads, kv_heads=kv_heads, head_dim=head_dim
+    )  # fmt: skip
 
 
 def attention(block: Tensors, shape: Shape, *, bias: bool = False, out_bias: bool = False, out: str = "o_proj") -> None:

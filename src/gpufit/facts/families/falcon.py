@@ -18,8 +18,8 @@ from gpufit.facts.tensors import Role
 def write(t: Tensors, config: Config) -> Body:
     """FalconConfig -> FalconModel. 7B: one key-value head (``multi_query``)."""
     hidden = config.size("n_embed", None) or config.size("hidden_size")
-    layers = config.layers("num_hidden_layers", None) or config.layers("n_layer")
-    heads = config.layers("num_attention_heads", None) or config.layers("n_head")
+    layers = config.layers("num_hidden_layers")
+    heads = config.layers("num_attention_heads")
     new = config.flag("new_decoder_architecture", False)
     shared = config.flag("multi_query", True)
     grouped = config.layers("num_kv_heads", heads)

@@ -5,8 +5,6 @@ Mirrors transformers 5.23.0, models/gemma4/modeling_gemma4.py (Gemma4ForCausalLM
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gpufit.errors import BadConfig
 from gpufit.facts.architecture import Architecture, Attention, CacheLayers, Experts, Stack
 from gpufit.facts.builder import Tensors
@@ -14,9 +12,10 @@ from gpufit.facts.config import Config
 from gpufit.facts.dtypes import parse_dtype
 from gpufit.facts.families.dense import FULL, SLIDING, every_nth_full, layer_kinds
 from gpufit.facts.families.record import finish, head_of, unknown_class
+from gpufit.records import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _Kind:
     """The attention of one kind of layer. ``value_dim`` is 0 where values are the keys."""
 

@@ -6,8 +6,6 @@ have any length, so ``positions`` is 0: the workload decides.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gpufit.facts.architecture import Architecture, Attention, Stack
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
@@ -15,9 +13,10 @@ from gpufit.facts.dtypes import parse_dtype
 from gpufit.facts.families.nesting import finish_nested, nest_text, output_head, tied_embeddings
 from gpufit.facts.families.record import even_attention, head_of, unknown_class
 from gpufit.facts.tensors import Role
+from gpufit.records import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _Clipped:
     """Gemma4ClippableLinear: a linear layer, with four scalar bounds where the tower clips."""
 

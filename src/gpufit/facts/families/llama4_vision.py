@@ -26,9 +26,8 @@ def read(config: Config) -> Architecture:
     decoder = nest_text(text, config, "language_model.model", model_type="llama4_text")
     t = Tensors()
     stack = _tower(t.under("vision_model"), vision)
-    dense(
-        t, "multi_modal_projector.linear_1", vision.size("vision_output_dim", 7680), decoder.stacks[0].hidden, bias=False
-    )  # fmt: skip
+    seen, hidden = vision.size("vision_output_dim", 7680), decoder.stacks[0].hidden
+    dense(t, "multi_modal_projector.linear_1", seen, hidden, bias=False)
     t.groups.extend(text.groups)
     output = output_head(t, decoder, embedding=None, name="language_model.lm_head")
     return finish_nested(config, t, decoder, model_class=model_class, towers=(stack,), output=output)

@@ -1,6 +1,6 @@
 """Families whose tree is Llama's and whose defaults are their own.
 
-Mirrors transformers 5.23.0: models/{mistral,ministral,ministral3,qwen2,granite,smollm3,seed_oss,ernie4_5}/ and
+Mirrors transformers 5.23.0: models/{mistral,ministral,ministral3,qwen2,granite,smollm3,seed_oss,ernie4_5,cwm}/ and
 models/internlm3/configuration_internlm3.py, which runs on Llama's classes. MiniCPM's tree is in ``remote``.
 """
 
@@ -105,6 +105,16 @@ def write_ernie(t: Tensors, config: Config) -> Body:
     return write_like(t, config, shape, bias=bias, out_bias=bias, mlp_bias=bias, window=stated_window(config))
 
 
+def write_cwm(t: Tensors, config: Config) -> Body:
+    """CwmConfig: one full layer, then three sliding ones, over and over."""
+    shape = grouped_query(config, kv_heads=8, head_dim=128)
+    kinds = layer_kinds(config, shape.layers, tuple(SLIDING if i % 4 else FULL for i in range(shape.layers)))
+    return write_like(
+        t, config, shape,
+        mlp_bias=config.flag("mlp_bias", False), window=stated_window(config, 8192), kinds=kinds,
+    )  # fmt: skip
+
+
 read_mistral = causal_lm(write_mistral, "MistralForCausalLM")
 read_ministral = causal_lm(write_ministral, "MinistralForCausalLM")
 read_ministral3 = causal_lm(write_ministral3, "Ministral3ForCausalLM")
@@ -114,3 +124,4 @@ read_smollm3 = causal_lm(write_smollm3, "SmolLM3ForCausalLM", tied=True)
 read_internlm3 = causal_lm(write_internlm3, "LlamaForCausalLM")
 read_seed_oss = causal_lm(write_seed_oss, "SeedOssForCausalLM")
 read_ernie = causal_lm(write_ernie, "Ernie4_5ForCausalLM", tied=True)
+read_cwm = causal_lm(write_cwm, "CwmForCausalLM")

@@ -6,7 +6,6 @@ Mirrors transformers 5.23.0, models/{llava,llava_next,llava_onevision,paligemma,
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from gpufit.errors import BadConfig, UnknownFamily
 from gpufit.facts.architecture import Architecture, Stack
@@ -15,6 +14,7 @@ from gpufit.facts.config import Config
 from gpufit.facts.families.nesting import finish_nested, nest_text, output_head, tied_embeddings
 from gpufit.facts.families.record import head_of, unknown_class
 from gpufit.facts.families.towers import clip_tower, dense, norm, pixtral_tower, siglip_tower
+from gpufit.records import record
 
 TOWERS: dict[str, Callable[[Tensors, Config], Stack]] = {
     "clip_vision_model": clip_tower,
@@ -26,7 +26,7 @@ Projector = Callable[[Tensors, Config, Stack, int], None]
 """Writes what maps the tower's output (its stack) to the decoder's width."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Layout:
     """What tells one family from another. ``newline`` is a learned token that ends each row of a tiled picture."""
 

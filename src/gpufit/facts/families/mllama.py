@@ -28,8 +28,9 @@ def read(config: Config) -> Architecture:
     vocab = text.size("vocab_size", 128256)
     t.linear("lm_head", decoder.hidden, vocab, role="output")
     return finish(
-        config, t, model_class=model_class, task="vision-language", form="mllama", stacks=(decoder, tower),
-        vocab_size=vocab, output="lm_head.weight", cache=cache, dtype=text.text("dtype", text.text("torch_dtype", None)),
+        config, t, model_class=model_class, task="vision-language", form="llama", stacks=(decoder, tower),
+        vocab_size=vocab, output="lm_head.weight", cache=cache,
+        dtype=text.text("dtype", text.text("torch_dtype", None)),
         max_context_tokens=text.size("max_position_embeddings", 131072),
     )  # fmt: skip
 

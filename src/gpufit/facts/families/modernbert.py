@@ -5,13 +5,12 @@ Mirrors transformers 5.23.0, models/modernbert/modeling_modernbert.py.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from gpufit.facts.architecture import Architecture, Stack
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
 from gpufit.facts.families.encoder_heads import dense, encoder
 from gpufit.facts.families.record import even_attention, head_of, labels, unknown_class
+from gpufit.records import replace
 
 _HEADS = ("Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification")
 

@@ -6,8 +6,6 @@ with the families of ``moe_shared``; a ``Layout`` says how each differs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gpufit.facts.architecture import Architecture, Attention, CacheLayers, Experts, Stack
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
@@ -23,9 +21,10 @@ from gpufit.facts.families.moe_parts import (
     rotary,
     router,
 )  # fmt: skip
+from gpufit.records import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Layout:
     """How one family differs from Mixtral. Widths of 0 mean that the part is absent."""
 

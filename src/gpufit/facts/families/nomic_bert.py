@@ -5,14 +5,13 @@ Mirrors transformers 5.23.0, models/nomic_bert/modeling_nomic_bert.py.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from gpufit.facts.architecture import Architecture, Attention
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
 from gpufit.facts.families.bert import pooler, sizes, stack
 from gpufit.facts.families.encoder_heads import bert_lm_head, dense, encoder, token_head
 from gpufit.facts.families.record import head_of, labels
+from gpufit.records import replace
 
 
 def read(config: Config) -> Architecture:

@@ -7,8 +7,6 @@ is always CLIP ViT-L/14 at 336 pixels: its dimensions stand in that code, not in
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from gpufit.errors import Undecided
 from gpufit.facts.architecture import Architecture, Attention, Stack
 from gpufit.facts.builder import Tensors
@@ -16,6 +14,7 @@ from gpufit.facts.config import Config
 from gpufit.facts.families.dense import FULL, assemble, body, grouped_query, rotary_width
 from gpufit.facts.families.phi3 import write_blocks
 from gpufit.facts.families.remote import NOTE
+from gpufit.records import replace
 
 # CLIP_VIT_LARGE_PATCH14_336_CONFIG
 _LAYERS, _HIDDEN, _WIDTH, _HEADS, _PATCH, _PATCHES = 24, 1024, 4096, 16, 14, (336 // 14) ** 2

@@ -1,6 +1,6 @@
-"""Rotary decoders whose MLP has no gate: StarCoder2, Nemotron, Arcee.
+"""Rotary decoders whose MLP has no gate: StarCoder2, Nemotron, Arcee, Jais 2.
 
-Mirrors transformers 5.23.0, models/{starcoder2,nemotron,arcee}/modeling_*.py.
+Mirrors transformers 5.23.0, models/{starcoder2,nemotron,arcee,jais2}/modeling_*.py.
 """
 
 from __future__ import annotations
@@ -46,6 +46,14 @@ def write_arcee(t: Tensors, config: Config) -> Body:
     )  # fmt: skip
 
 
+def write_jais2(t: Tensors, config: Config) -> Body:
+    """Jais2Config -> Jais2Model: Nemotron with plain LayerNorm, whole heads rotated and a bias everywhere."""
+    return _write(
+        t, config, grouped_query(config), form="nemotron", bias=config.flag("attention_bias", True),
+        mlp_bias=config.flag("mlp_bias", True), norm_bias=True,
+    )  # fmt: skip
+
+
 def _write(
     t: Tensors,
     config: Config,
@@ -75,3 +83,4 @@ def _write(
 read_starcoder2 = causal_lm(write_starcoder2, "Starcoder2ForCausalLM", tied=True)
 read_nemotron = causal_lm(write_nemotron, "NemotronForCausalLM")
 read_arcee = causal_lm(write_arcee, "ArceeForCausalLM")
+read_jais2 = causal_lm(write_jais2, "Jais2ForCausalLM")

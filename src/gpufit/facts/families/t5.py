@@ -9,16 +9,16 @@ does not tie what it finds to differ (modeling_utils.py, tie_weights). What is l
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from gpufit.facts.architecture import Architecture, Attention, CacheLayers, Stack
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
 from gpufit.facts.families.record import finish, head_of, unknown_class
+from gpufit.records import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _Sizes:
     hidden: int
     width: int

@@ -6,14 +6,13 @@ tensors and returns its stack, whose ``positions`` are the tokens of one image a
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from gpufit.errors import BadConfig
 from gpufit.facts.architecture import Stack
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
 from gpufit.facts.families.record import even_attention
 from gpufit.facts.tensors import Role
+from gpufit.records import replace
 
 
 def dense(t: Tensors, name: str, inputs: int, outputs: int, *, bias: bool = True) -> None:

@@ -5,13 +5,12 @@ Mirrors transformers 5.23.0, models/vit/modeling_vit.py and models/dinov2/modeli
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from gpufit.facts.architecture import Architecture
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
 from gpufit.facts.families.record import finish, head_of, labels, unknown_class
 from gpufit.facts.families.towers import dense, norm, patch_convolution, read_sizes, square_patches, tower
+from gpufit.records import replace
 
 
 def read(config: Config) -> Architecture:

@@ -1,0 +1,43 @@
+"""Inputs of a model's own kind: token ids, and frames or pictures where it hears or sees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def token_ids(batch: int, tokens: int, device: str) -> torch.Tensor:
+    """(batch, tokens) int64 ids, all zero."""
+    import torch
+
+    return torch.zeros((batch, tokens), dtype=torch.int64, device=device)
+
+
+def model_inputs(model: Any, *, prompt: int, batch: int, device: str) -> dict[str, torch.Tensor]:
+    """What a plain forward pass (or an encoder) takes.
+
+    Speech encoders take their full window of frames whatever the prompt. Models that match pictures with text, and
+    picture encoders, take one picture a sequence; models that generate take text alone.
+    """
+    import torch
+
+    config = model.config
+    if model.main_input_name == "input_features":
+        frames = 2 * config.max_source_positions  # two frames a position: the second convolution has stride 2
+        shape = (batch, config.num_mel_bins, frames)
+        return {"input_features": torch.zeros(shape, dtype=model.dtype, device=device)}
+    inputs = {}
+    vision = getattr(config, "vision_config", None)
+    if model.main_input_name == "pixel_values" or (vision is not None and not model.can_generate()):
+        tower = vision or config
+        side = tower.image_size
+        height, width = side if isinstance(side, (tuple, list)) else (side, side)
+        shape = (batch, tower.num_channels, height, width)
+        inputs["pixel_values"] = torch.zeros(shape, dtype=model.dtype, device=device)
+        if not hasattr(config, "text_config"):
+            return inputs
+    inputs["input_ids"] = token_ids(batch, prompt, device)
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    return inputs
