@@ -85,6 +85,11 @@ TINY: dict[str, dict[str, Any]] = {
         "glm_moe_dsa", "GlmMoeDsaForCausalLM", _ROUTED, _MLA, _INDEX, first_k_dense_replace=1,
         indexer_types=["full", "full", "shared", "full"],
     ),
+    "deepseek_v4": _config(
+        "deepseek_v4", "DeepseekV4ForCausalLM", _INDEX, num_key_value_heads=1, head_dim=24, qk_rope_head_dim=8,
+        q_lora_rank=20, moe_intermediate_size=40, n_routed_experts=6, num_experts_per_tok=2, sliding_window=5,
+        o_groups=2, o_lora_rank=8, num_hash_layers=1, compress_ratios=[0, 4, 128, 4, 0], compress_rate_hca=6, hc_mult=2,
+    ),
     "mamba": _config("mamba", "MambaForCausalLM", state_size=6, conv_kernel=3, time_step_rank=5, use_bias=True),
     "falcon_mamba": _config(
         "falcon_mamba", "FalconMambaForCausalLM", state_size=6, conv_kernel=3, use_conv_bias=False

@@ -14,7 +14,15 @@ from gpufit.facts.architecture import Architecture, Attention, CacheLayers, Expe
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
 from gpufit.facts.families.moe_parts import (
-    causal_lm, correction, embed, fused_experts, gated_mlp, head, layer_kinds, router, where,
+    causal_lm,
+    correction,
+    embed,
+    fused_experts,
+    gated_mlp,
+    head,
+    layer_kinds,
+    router,
+    where,
 )  # fmt: skip
 
 _SLIDING, _SPARSE, _HEAVY = "sliding_attention", "compressed_sparse_attention", "heavily_compressed_attention"
@@ -63,7 +71,8 @@ def read(config: Config) -> Architecture:
     rank, streams = config.size("q_lora_rank", 1024), config.layers("hc_mult", 4)
     groups, group_rank = config.layers("o_groups", 8), config.size("o_lora_rank", 1024)
     index_dim, index_heads = config.size("index_head_dim", 128), config.layers("index_n_heads", 64)
-    width = config.size("moe_intermediate_size", 2048)
+    # transformers takes the two keys for one, and the general name wins
+    width = config.size("intermediate_size", config.size("moe_intermediate_size", 2048))
     experts = Experts(
         count=config.layers("n_routed_experts", 256), per_token=config.layers("num_experts_per_tok", 6), width=width,
         shared_width=width,
