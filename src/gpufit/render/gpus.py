@@ -51,7 +51,7 @@ def _memory(device: Device) -> str:
     if device.total_bytes is None:
         return UNKNOWN
     free, used = _size(device.free_bytes), _size(device.used_bytes)
-    kept = f", {format_bytes(device.reserved_bytes)} kept by the driver" if device.reserved_bytes else ""
+    kept = f", {format_bytes(device.reserved_bytes)} reserved" if device.reserved_bytes else ""
     return f"{free} free of {format_gib(device.total_bytes)}, {used} used{kept}"
 
 

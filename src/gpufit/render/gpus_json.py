@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from gpufit.devices.device import DTYPES_SINCE, Device
+from gpufit.devices.device import DTYPES_SINCE, Device, DeviceProcess
 from gpufit.devices.probe import ProbeResult
-from gpufit.records import as_dict
 
 SCHEMA = 1
 
 
+# fields of the record that JSON takes over as they are
+_PLAIN = (
+    "index", "name", "vendor", "uuid", "source", "count", "total_bytes", "free_bytes", "used_bytes", "reserved_bytes",
+    "total_is_bound", "utilization_percent", "temperature_celsius", "power_watts", "power_limit_watts", "driver",
+    "bandwidth_gb_per_s",
+)  # fmt: skip
+
+
 def gpus_to_dict(result: ProbeResult) -> dict[str, object]:
-    """Everything known of each visible device; null is unknown, never 0; sizes are integers, in keys ending in _bytes."""
+    """Everything known of each visible device; null is unknown, never 0. Sizes are integers."""
     devices = [device_to_dict(device) for device in result.devices]
     return {"schema": SCHEMA, "ok": True, "devices": devices, "notes": list(result.notes)}
 
@@ -23,9 +30,14 @@ def device_to_dict(device: Device) -> dict[str, object]:
     """
     capability, dtypes = device.compute_capability, device.dtypes
     return {
-        **as_dict(device),
+        **{field: getattr(device, field) for field in _PLAIN},
         "compute_capability": None if capability is None else f"{capability[0]}.{capability[1]}",
         "dtypes": None if dtypes is None else list(dtypes),
         "refused_dtypes": None if dtypes is None else [name for name in DTYPES_SINCE if name not in dtypes],
+        "processes": None if device.processes is None else [_process(process) for process in device.processes],
         "notes": list(device.notes),
     }
+
+
+def _process(process: DeviceProcess) -> dict[str, object]:
+    return {"pid": process.pid, "name": process.name, "used_bytes": process.used_bytes}
