@@ -139,6 +139,12 @@ TOWERS: list[tuple[str, str, Raw]] = [
     *(("dinov2", f"Dinov2{head}", {**VIT, "mlp_ratio": 3}) for head in ("Model", "ForImageClassification")),
     ("dinov2", "Dinov2Model", {**VIT, "use_swiglu_ffn": True, "use_mask_token": False}),
     ("clip", "CLIPModel", {"projection_dim": 20, "text_config": CLIP_TEXT, "vision_config": VIT}),
+    *(("clip_vision_model", f"CLIPVision{head}", {**VIT, "projection_dim": 20}) for head in (
+        "Model", "ModelWithProjection")),
+    *(("clip_text_model", f"CLIPText{head}", {**CLIP_TEXT, "projection_dim": 20}) for head in (
+        "Model", "ModelWithProjection")),
+    ("siglip_vision_model", "SiglipVisionModel", VIT),
+    ("siglip2", "Siglip2Model", {"text_config": CLIP_TEXT, "vision_config": {**VIT, "num_patches": 25}}),
     ("siglip", "SiglipModel", {"text_config": {**CLIP_TEXT, "projection_size": 24}, "vision_config": VIT}),
     ("siglip", "SiglipModel", {"text_config": CLIP_TEXT, "vision_config": {**VIT, "vision_use_head": False}}),
 ]  # fmt: skip
@@ -169,6 +175,14 @@ VISION_LANGUAGE: list[tuple[str, str, Raw]] = [
         "spatial_merge_size": 3, "tie_word_embeddings": False}),
     ("mistral3", "Mistral3ForConditionalGeneration", {
         "text_config": {**TEXT, "model_type": "mistral"}, "vision_config": PIXTRAL, "multimodal_projector_bias": True}),
+    ("internvl", "InternVLForConditionalGeneration", {
+        "text_config": {**TEXT, "model_type": "qwen2"},
+        "vision_config": {**VIT, "image_size": [32, 32], "patch_size": [8, 8]}}),
+    ("internvl", "InternVLForConditionalGeneration", {
+        "text_config": {**TEXT, "model_type": "llama"}, "tie_word_embeddings": False, "downsample_ratio": 0.25,
+        "vision_config": {**VIT, "use_qk_norm": True, "attention_bias": True, "use_mask_token": True,
+                          "use_mean_pooling": False, "norm_type": "rms_norm",
+                          "use_absolute_position_embeddings": False}}),
     ("idefics2", "Idefics2ForConditionalGeneration", {
         "text_config": {**TEXT, "model_type": "mistral"}, "vision_config": VIT,
         "perceiver_config": {"resampler_depth": 2, "resampler_n_heads": 6, "resampler_head_dim": 4,

@@ -90,6 +90,15 @@ TINY: dict[str, dict[str, Any]] = {
         q_lora_rank=20, moe_intermediate_size=40, n_routed_experts=6, num_experts_per_tok=2, sliding_window=5,
         o_groups=2, o_lora_rank=8, num_hash_layers=1, compress_ratios=[0, 4, 128, 4, 0], compress_rate_hca=6, hc_mult=2,
     ),
+    "minimax_m3_vl_text": _config(
+        "minimax_m3_vl_text", "MiniMaxM3VLForCausalLM", num_local_experts=6, num_experts_per_tok=2, head_dim=16,
+        intermediate_size=40, dense_intermediate_size=28, shared_intermediate_size=36, rotary_dim=8,
+        partial_rotary_factor=0.5, moe_layer_freq=[0, 1, 1, 1],
+        sparse_attention_config={
+            "sparse_attention_freq": [0, 1, 0, 1], "sparse_num_index_heads": 2, "sparse_index_dim": 16,
+            "sparse_block_size": 4, "sparse_topk_blocks": 2, "sparse_local_block": 1,
+        },
+    ),
     "mamba": _config("mamba", "MambaForCausalLM", state_size=6, conv_kernel=3, time_step_rank=5, use_bias=True),
     "falcon_mamba": _config(
         "falcon_mamba", "FalconMambaForCausalLM", state_size=6, conv_kernel=3, use_conv_bias=False
