@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     import torch
 
 
-def answer_item(tensor: torch.Tensor) -> bool:
-    """``.item()``, ``bool()`` and ``if tensor``: True for a truth value, else undecided."""
+def answer_item(tensor: torch.Tensor) -> Any:
+    """``.item()``, ``bool()`` and ``if tensor``: True for a truth value, else undecided; sizes kept on the CPU are real."""
     import torch
 
+    if tensor.device.type != "meta":
+        return torch.ops.aten._local_scalar_dense.default(tensor)
     if tensor.dtype is torch.bool:
         return True
     raise Undecided(

@@ -26,16 +26,16 @@ def model_inputs(model: Any, *, prompt: int, batch: int, device: str) -> dict[st
     config = model.config
     if model.main_input_name == "input_features":
         frames = 2 * config.max_source_positions  # two frames a position: the second convolution has stride 2
-        shape = (batch, config.num_mel_bins, frames)
-        return {"input_features": torch.zeros(shape, dtype=model.dtype, device=device)}
+        spectrogram = (batch, config.num_mel_bins, frames)
+        return {"input_features": torch.zeros(spectrogram, dtype=model.dtype, device=device)}
     inputs = {}
     vision = getattr(config, "vision_config", None)
     if model.main_input_name == "pixel_values" or (vision is not None and not model.can_generate()):
         tower = vision or config
         side = tower.image_size
         height, width = side if isinstance(side, (tuple, list)) else (side, side)
-        shape = (batch, tower.num_channels, height, width)
-        inputs["pixel_values"] = torch.zeros(shape, dtype=model.dtype, device=device)
+        picture = (batch, tower.num_channels, height, width)
+        inputs["pixel_values"] = torch.zeros(picture, dtype=model.dtype, device=device)
         if not hasattr(config, "text_config"):
             return inputs
     inputs["input_ids"] = token_ids(batch, prompt, device)

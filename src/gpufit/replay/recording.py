@@ -73,8 +73,18 @@ class PhasePeak:
     holdings: tuple[Holding, ...]
 
 
-def find_peaks(recording: Recording, options: AllocatorOptions | None = None) -> tuple[PhasePeak, ...]:
+def find_peaks(
+    recording: Recording,
+    options: AllocatorOptions | None = None,
+    *,
+    workspace_bytes: int = 0,
+    warm_up: bool = False,
+) -> tuple[PhasePeak, ...]:
     """Walk the recording through the allocator; one peak for each counted phase, in order.
+
+    ``workspace_bytes`` is allocated once before the first phase and never freed, as cuBLAS does; it counts in allocated
+    and reserved, not in live bytes. ``warm_up`` lets the residents be carved out of one block, as transformers'
+    loader does (modeling_utils.py, caching_allocator_warmup).
 
     >>> events = (Event(1, 1024, "mm", "layers.0"), Event(2, 2048, "add", "layers.0"), Event(1, -1024), Event(2, -2048))
     >>> recording = Recording(residents=(Event(0, 512),), events=events,
@@ -85,8 +95,13 @@ def find_peaks(recording: Recording, options: AllocatorOptions | None = None) ->
     """
     found = []
     walk = _Walk(options)
+    if warm_up:
+        walk.step(Event(0, recording.resident_bytes))
+        walk.step(Event(0, -recording.resident_bytes))
     for event in recording.residents:
         walk.step(event)
+    if workspace_bytes:
+        walk.allocator.allocate(workspace_bytes)
     for phase in recording.phases:
         if not phase.counted:
             for event in recording.events[phase.start : phase.stop]:

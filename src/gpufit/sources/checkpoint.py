@@ -27,6 +27,7 @@ class Checkpoint:
     stored: StoredWeights | None
     config_source: str
     notes: tuple[str, ...] = ()
+    config: Mapping[str, Any] | None = None
 
 
 def read_checkpoint(files: Files, wanted: str | None = None) -> Checkpoint:
@@ -59,8 +60,10 @@ def _read_wanted(files: Files, wanted: str) -> Checkpoint:
     if wanted.endswith((".safetensors", ".index.json")):
         return _read_with_config(files, wanted)
     if wanted.endswith(".json"):
-        architecture = _parse_config(_read_config(files, wanted))
-        return Checkpoint(architecture=architecture, stored=None, config_source=wanted)
+        config = _read_config(files, wanted)
+        return Checkpoint(
+            architecture=_parse_config(config), stored=None, config_source=wanted, config=config
+        )  # fmt: skip
     raise UsageError(f"{wanted} is no file that gpufit reads", hint="give a .gguf, .safetensors, index or config.json")
 
 
@@ -71,9 +74,11 @@ def _read_with_config(files: Files, wanted: str | None) -> Checkpoint:
     architecture = _parse_config(config)
     weights = _choose_safetensors(files, wanted)
     if not weights:
-        return Checkpoint(architecture=architecture, stored=None, config_source=config_name)
+        return Checkpoint(architecture=architecture, stored=None, config_source=config_name, config=config)
     stored = _read_safetensors(files, weights, quantization_section(config))
-    return Checkpoint(architecture=architecture, stored=stored, config_source=config_name, notes=stored.notes)
+    return Checkpoint(
+        architecture=architecture, stored=stored, config_source=config_name, notes=stored.notes, config=config
+    )
 
 
 def _no_configuration(files: Files, ggufs: list[str]) -> GpufitError:

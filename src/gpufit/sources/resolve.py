@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpufit.errors import BadFile, UnknownName, UsageError
 from gpufit.facts.architecture import Architecture
@@ -37,6 +37,7 @@ class ResolvedModel:
     commit: str | None = None
     stored: StoredWeights | None = None
     notes: tuple[str, ...] = ()
+    config: Mapping[str, Any] | None = None  # the raw configuration, for those who run the modelling code itself
 
 
 def resolve_model(
@@ -55,7 +56,7 @@ def resolve_model(
     if revision is None and (entry := catalog.find(text)) is not None:
         return ResolvedModel(
             name=entry.name, architecture=entry.architecture(), origin=f"catalog {catalog.source_of(entry)}",
-            config_source="models.yaml", hub_id=entry.hub_id,
+            config_source="models.yaml", hub_id=entry.hub_id, config=entry.config,
         )  # fmt: skip
     path = Path(text).expanduser() if text and "\0" not in text else None
     if path is not None and revision is None and os.path.lexists(path):
@@ -86,7 +87,7 @@ def resolve_path(path: Path) -> ResolvedModel:
     found = read_checkpoint(Folder(folder), wanted)
     return ResolvedModel(
         name=str(path), architecture=found.architecture, origin=str(path.absolute()),
-        config_source=str(folder / found.config_source), stored=found.stored, notes=found.notes,
+        config_source=str(folder / found.config_source), stored=found.stored, notes=found.notes, config=found.config,
     )  # fmt: skip
 
 
