@@ -107,6 +107,8 @@ READERS: dict[str, str] = {
     "lfm2": "lfm2",
     "deepseek": "deepseek_moe",
     "deepseek_v4": "deepseek_v4",
+    "minimax_m3_vl_text": "minimax_m3",
+    "minimax_m3": "minimax_m3",
     # encoders, encoder-decoders
     "bert": "bert", "roberta": "bert:read_roberta", "xlm-roberta": "bert:read_xlm_roberta",
     "camembert": "bert:read_camembert", "electra": "bert:read_electra", "distilbert": "distilbert",
@@ -118,7 +120,9 @@ READERS: dict[str, str] = {
     "t5": "t5", "mt5": "t5:read_mt5", "umt5": "t5:read_umt5",
     # vision, vision-language and speech
     "whisper": "whisper", "vit": "vit", "dinov2": "vit:read_dinov2", "clip": "contrastive:read_clip",
-    "siglip": "contrastive:read_siglip",
+    "clip_vision_model": "contrastive:read_clip_vision", "clip_text_model": "contrastive:read_clip_text",
+    "siglip": "contrastive:read_siglip", "siglip_vision_model": "contrastive:read_siglip_vision",
+    "siglip2": "contrastive:read_siglip2", "internvl": "llava:read_internvl",
     "llava": "llava", "llava_next": "llava:read_next", "llava_onevision": "llava:read_onevision",
     "paligemma": "llava:read_paligemma", "gemma3": "llava:read_gemma3", "mistral3": "llava:read_mistral3",
     "qwen2_vl": "qwen_vl:read_2", "qwen2_5_vl": "qwen_vl:read_2_5", "qwen3_vl": "qwen_vl:read_3",

@@ -17,6 +17,7 @@ from gpufit.facts.families.moe_parts import (
     gated_mlp,
     head,
     projections,
+    rest,
     router,
 )  # fmt: skip
 from gpufit.facts.families.remote import NOTE
@@ -35,7 +36,7 @@ def read(config: Config) -> Architecture:
     )  # fmt: skip
     first, step = config.int("first_k_dense_replace", 0), config.layers("moe_layer_freq", 1)
     sparse = tuple(i for i in range(layers) if i >= first and i % step == 0)
-    dense = tuple(i for i in range(layers) if i not in set(sparse))
+    dense = rest(layers, sparse)
 
     t = Tensors()
     embed(t, vocab, hidden)

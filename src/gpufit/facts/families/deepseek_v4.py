@@ -1,4 +1,4 @@
-"""DeepSeek V4: windows everywhere, and beside them compressed entries for a few or for many tokens; four residual streams.
+"""DeepSeek V4: a window in every layer, beside it compressed entries for few or for many tokens; four residual streams.
 
 Mirrors transformers 5.23.0, models/deepseek_v4/modeling_deepseek_v4.py (DeepseekV4ForCausalLM). What a layer caches:
 sliding layers keep keys and values apart though they are equal; compressed layers keep one tensor for both, one

@@ -26,6 +26,7 @@ from gpufit.facts.families.moe_parts import (
     head,
     layer_kinds,
     projections,
+    rest,
     rotary,
     router,
     where,
@@ -66,7 +67,7 @@ def read_jamba(config: Config) -> Architecture:
     attending = tuple(i for i in range(layers) if i % period == offset)
     scanning = tuple(i for i in range(layers) if i % period != offset)
     sparse = tuple(i for i in range(layers) if i % expert_period == expert_offset and experts.count > 1)
-    dense = tuple(i for i in range(layers) if i not in set(sparse))
+    dense = rest(layers, sparse)
 
     t = Tensors()
     embed(t, vocab, hidden)

@@ -17,6 +17,7 @@ from gpufit.facts.families.moe_parts import (
     head,
     layer_kinds,
     projections,
+    rest,
     rotary,
 )  # fmt: skip
 
@@ -34,7 +35,7 @@ def write(t: Tensors, config: Config) -> tuple[Stack, tuple[CacheLayers, ...]]:
     step, interval = config.layers("interleave_moe_layer_step", 1), config.layers("no_rope_layer_interval", 4)
     chosen = config.list("moe_layers", None)
     sparse = tuple(i for i in range(layers) if (i in chosen if chosen is not None else (i + 1) % step == 0))
-    dense = tuple(i for i in range(layers) if i not in set(sparse))
+    dense = rest(layers, sparse)
     rotated = config.list("no_rope_layers", ()) or tuple(int((i + 1) % interval != 0) for i in range(layers))
     kinds = layer_kinds(
         config, "layer_types", layers, ("full_attention", "chunked_attention"),

@@ -19,6 +19,7 @@ from gpufit.facts.families.moe_parts import (
     gated_mlp,
     head,
     layer_kinds,
+    rest,
     rotary,
     router,
     where,
@@ -72,7 +73,7 @@ def _build(
         count=config.layers("n_routed_experts"), per_token=config.layers("num_experts_per_tok"), width=expert_width,
         shared_width=expert_width * config.layers("n_shared_experts", 1),
     )  # fmt: skip
-    dense = tuple(i for i in range(layers) if i not in set(sparse))
+    dense = rest(layers, sparse)
 
     t = Tensors()
     embed(t, vocab, hidden)

@@ -18,6 +18,7 @@ from gpufit.facts.families.moe_parts import (
     gated_mlp,
     head,
     projections,
+    rest,
     rotary,
     router,
 )  # fmt: skip
@@ -67,7 +68,7 @@ def write(t: Tensors, config: Config, layout: Layout) -> tuple[Stack, tuple[Cach
     rope = rotary_width(config, head_dim, layout.rope_default)
     everything = tuple(range(layers))
     sparse_layers = everything if layout.sparse is None else layout.sparse
-    dense_layers = tuple(i for i in everything if i not in set(sparse_layers))
+    dense_layers = rest(layers, sparse_layers)
     moe = layout.moe
 
     t.embedding("embed_tokens", config.size("vocab_size"), hidden)

@@ -78,8 +78,22 @@ def head(
 
 
 def where(kinds: tuple[str, ...], *wanted: str) -> tuple[int, ...]:
-    """Indices of the layers of the wanted kinds."""
+    """Indices of the layers of the wanted kinds.
+
+    >>> where(("full_attention", "mlp", "full_attention"), "full_attention")
+    (0, 2)
+    """
     return tuple(i for i, kind in enumerate(kinds) if kind in wanted)
+
+
+def rest(layers: int, chosen: tuple[int, ...]) -> tuple[int, ...]:
+    """The layers that were not chosen.
+
+    >>> rest(4, (1, 3))
+    (0, 2)
+    """
+    taken = set(chosen)
+    return tuple(i for i in range(layers) if i not in taken)
 
 
 def layer_kinds(

@@ -5,6 +5,7 @@ Mirrors transformers 5.23.0: models/{qwen2_moe, glm4_moe, dots1, ernie4_5_moe, h
 
 from __future__ import annotations
 
+from gpufit.errors import BadConfig
 from gpufit.facts.architecture import Architecture, Experts
 from gpufit.facts.config import Config
 from gpufit.facts.families.dense import stated_window
@@ -111,12 +112,22 @@ def read_ernie4_5_moe(config: Config) -> Architecture:
     )  # fmt: skip
 
 
+def _per_layer(config: Config, key: str) -> int:
+    """A count, or a list of one per layer, of which the largest decides what must fit."""
+    if not isinstance(config.raw(key), list):
+        return int(config.layers(key, 1))
+    counts = config.list(key)
+    if not counts or any(type(count) is not int or not 1 <= count <= 4096 for count in counts):
+        raise BadConfig(f"config key {config.path}{key} is not a list of counts")
+    return max(counts)
+
+
 def read_hunyuan_v1_moe(config: Config) -> Architecture:
     """HunYuanMoEV1Config -> HunYuanMoEV1ForCausalLM: an fp32 nn.Linear routes, one shared MLP as wide as an expert."""
     width, head_dim = config.size("intermediate_size"), config.size("head_dim")
-    per_token = config.list("moe_topk")[0] if isinstance(config.raw("moe_topk"), list) else config.layers("moe_topk", 1)
+    chosen = _per_layer(config, "moe_topk")
     experts = Experts(
-        count=config.layers("num_experts", 1), per_token=per_token, width=width, shared_width=width
+        count=config.layers("num_experts", 1), per_token=chosen, width=width, shared_width=width
     )  # fmt: skip
     return build(
         config,

@@ -18,6 +18,7 @@ from gpufit.facts.families.moe_parts import (
     gated_mlp,
     head,
     layer_kinds,
+    rest,
     rotary,
     router,
     state_cache,
@@ -53,7 +54,7 @@ def text_decoder(
     embed(t, vocab, hidden, name=f"{prefix}.embed_tokens")
     _delta_net(t.blocks(f"{prefix}.layers", linear).under("linear_attn"), hidden, mixer, joint=joint_projections)
     _gated_attention(t.blocks(f"{prefix}.layers", full), config, hidden, attention)
-    dense = tuple(i for i in range(layers) if i not in set(sparse))
+    dense = rest(layers, sparse)
     gated_mlp(t.blocks(f"{prefix}.layers", dense), hidden, width)
     if experts:
         moe = t.blocks(f"{prefix}.layers", sparse)
