@@ -209,6 +209,8 @@ def test_a_text_section_that_no_decoder_reads_is_unknown(kind: str) -> None:
         ("llava", {"vision_config": 7}),
         ("clip", {"vision_config": {"image_size": 4, "patch_size": 8}}),
         ("mllama", {"text_config": {**TEXT, "cross_attention_layers": ["one"]}}),
+        ("dinov2", {"mlp_ratio": -1}),
+        ("internvl", {"downsample_ratio": 1e-9}),
         ("qwen3_vl", {"vision_config": {"depth": 2, "deepstack_visual_indexes": [[1]]}}),
     ],
 )
@@ -228,7 +230,7 @@ junk = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(data=st.data())
 def test_junk_in_any_key_is_read_or_refused(data: st.DataObject) -> None:
     model_type, model_class, raw = data.draw(st.sampled_from(CASES))
@@ -243,6 +245,8 @@ def test_junk_in_any_key_is_read_or_refused(data: st.DataObject) -> None:
     except GpufitError:
         return
     assert architecture.parameters > 0
+    assert all(size >= 0 for group in architecture.tensors.groups for size in group.shape)
+    assert all(layers.elements_per_token >= 0 and layers.layers > 0 for layers in architecture.cache)
 
 
 def test_every_family_here_has_a_reader_and_reads_fast() -> None:

@@ -1,6 +1,6 @@
 """Vision-language models of LLaVA's plan: a picture tower, a projector, another family's decoder.
 
-Mirrors transformers 5.23.0, models/{llava,llava_next,llava_onevision,paligemma,gemma3,mistral3}/modeling_*.py.
+Mirrors transformers 5.23.0, models/{llava,llava_next,llava_onevision,paligemma,gemma3,mistral3,internvl}/modeling_*.py.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
 from gpufit.facts.families.nesting import finish_nested, nest_text, output_head, tied_embeddings
 from gpufit.facts.families.record import head_of, unknown_class
-from gpufit.facts.families.towers import clip_tower, dense, norm, pixtral_tower, siglip_tower
+from gpufit.facts.families.towers import clip_tower, dense, internvit_tower, norm, pixtral_tower, siglip_tower
 from gpufit.records import record
 
 TOWERS: dict[str, Callable[[Tensors, Config], Stack]] = {
     "clip_vision_model": clip_tower,
     "siglip_vision_model": siglip_tower,
     "pixtral": pixtral_tower,
+    "internvl_vision": internvit_tower,
 }
 
 Projector = Callable[[Tensors, Config, Stack, int], None]
@@ -108,6 +109,17 @@ def _merged(t: Tensors, config: Config, tower: Stack, hidden: int) -> None:
     dense(t, "linear_2", hidden, hidden, bias=bias)
 
 
+def _shuffled(t: Tensors, config: Config, tower: Stack, hidden: int) -> None:
+    """InternVLMultiModalProjector: ``downsample_ratio`` 0.5 makes squares of 2 × 2 patches one token."""
+    ratio = config.number("downsample_ratio", 0.5)
+    if not 1 / 256 <= ratio <= 1:
+        raise BadConfig(f"config key downsample_ratio = {ratio} is not a share of the side")
+    square = tower.hidden * int(1 / ratio) ** 2
+    norm(t, "layer_norm", square)
+    dense(t, "linear_1", square, hidden)
+    dense(t, "linear_2", hidden, hidden)
+
+
 read = reader(
     Layout(family="Llava", text="llama", tower="clip_vision_model", projector=_two_layers, text_ties_too=True)
 )
@@ -127,3 +139,4 @@ read_gemma3 = reader(
     Layout(family="Gemma3", text="gemma3_text", tower="siglip_vision_model", projector=_pooled, tied=True)
 )
 read_mistral3 = reader(Layout(family="Mistral3", text="mistral", tower="pixtral", projector=_merged, tied=True))
+read_internvl = reader(Layout(family="InternVL", text="qwen2", tower="internvl_vision", projector=_shuffled, tied=True))

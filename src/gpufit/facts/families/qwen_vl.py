@@ -15,7 +15,7 @@ from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
 from gpufit.facts.families.nesting import finish_nested, nest_text, output_head, tied_embeddings
 from gpufit.facts.families.record import even_attention, head_of, unknown_class
-from gpufit.facts.families.towers import dense, norm
+from gpufit.facts.families.towers import dense, mlp_width, norm
 
 Tower = Callable[[Tensors, Config], Stack]
 
@@ -71,7 +71,7 @@ def _merger_2(t: Tensors, config: Config, hidden: int, outputs: int, *, norm_bia
 def tower_2(t: Tensors, config: Config) -> Stack:
     """Qwen2VisionTransformer: here ``hidden_size`` is the decoder's width and ``embed_dim`` the tower's."""
     hidden = config.size("embed_dim", 1280)
-    width = int(hidden * config.number("mlp_ratio", 4))
+    width = mlp_width(config, hidden)
     stack = _tower(t, config, hidden, width)
     _patches(t, config, hidden, 14, bias=False)
     block = t.blocks("blocks", stack.layers)

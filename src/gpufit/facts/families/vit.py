@@ -9,7 +9,7 @@ from gpufit.facts.architecture import Architecture
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
 from gpufit.facts.families.record import finish, head_of, labels, unknown_class
-from gpufit.facts.families.towers import dense, norm, patch_convolution, read_sizes, square_patches, tower
+from gpufit.facts.families.towers import dense, mlp_width, norm, patch_convolution, read_sizes, square_patches, tower
 from gpufit.records import replace
 
 
@@ -50,7 +50,7 @@ def read_dinov2(config: Config) -> Architecture:
     positions = square_patches(config, 224, 14) + 1
     hidden = config.size("hidden_size", 768)
     gated = config.flag("use_swiglu_ffn", False)
-    width = int(hidden * config.number("mlp_ratio", 4))
+    width = mlp_width(config, hidden)
     if gated:  # two thirds, rounded up to a multiple of 8
         width = (int(width * 2 / 3) + 7) // 8 * 8
     layers, heads = config.layers("num_hidden_layers", 12), config.layers("num_attention_heads", 12)
