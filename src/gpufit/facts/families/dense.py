@@ -13,10 +13,14 @@ from gpufit.errors import BadConfig, Undecided
 from gpufit.facts.architecture import Architecture, Attention, CacheLayers, Stack, Task
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
+from gpufit.facts.families.windows import FULL as FULL  # the expert and Gemma 4 readers take these from here
+from gpufit.facts.families.windows import SLIDING as SLIDING
+from gpufit.facts.families.windows import cache_layers
+from gpufit.facts.families.windows import every_nth_full as every_nth_full
+from gpufit.facts.families.windows import layer_kinds as layer_kinds
+from gpufit.facts.families.windows import stated_window as stated_window
 from gpufit.facts.tensors import TensorInventory
 from gpufit.records import record
-
-FULL, SLIDING = "full_attention", "sliding_attention"  # transformers' names in ``layer_types``
 
 
 @record
@@ -148,57 +152,6 @@ def rotary(t: Tensors, width: int, name: str = "rotary_emb", *, layer_type: str 
     t.buffer(f"{name}.{kind}original_inv_freq", ((width + 1) // 2,), "fp32")
 
 
-def stated_window(config: Config, default: int | None = None) -> int | None:
-    """``sliding_window``, or the family's default where the key is absent; null means no window.
-
-    >>> stated_window(Config({"sliding_window": None}), 4096), stated_window(Config({}), 4096)
-    (None, 4096)
-    """
-    window: int | None = default if config.absent("sliding_window") else config.size("sliding_window", None)
-    return window
-
-
-def layer_kinds(config: Config, layers: int, default: tuple[str, ...]) -> tuple[str, ...]:
-    """``layer_types``, checked, or the family's default pattern."""
-    kinds: tuple[str, ...] = config.list("layer_types", default)
-    if len(kinds) != layers:
-        raise BadConfig(f"config key layer_types has {len(kinds)} entries for {layers} layers")
-    for kind in kinds:
-        if kind not in (FULL, SLIDING):
-            raise BadConfig(f"config key layer_types holds {str(kind)[:40]!r}; here it may hold {FULL} and {SLIDING}")
-    return kinds
-
-
-def every_nth_full(layers: int, n: int) -> tuple[str, ...]:
-    """Sliding layers with every ``n``-th one full.
-
-    >>> every_nth_full(3, 2)
-    ('sliding_attention', 'full_attention', 'sliding_attention')
-    """
-    return tuple(SLIDING if (i + 1) % n else FULL for i in range(layers))
-
-
-def cache_layers(shape: Shape, kinds: tuple[str, ...] | None, window: int | None) -> tuple[CacheLayers, ...]:
-    """What DynamicCache(config=...) keeps for each layer (cache_utils.py, get_layer_types_and_kwargs).
-
-    Without ``kinds`` (no ``layer_types``) every layer slides as soon as the configuration has a ``window``.
-    """
-    if kinds is None:
-        kinds = (FULL if window is None else SLIDING,) * shape.layers
-    sliding = kinds.count(SLIDING)
-    if sliding and window is None:
-        raise BadConfig("config has sliding_attention layers but no sliding_window")
-    full_layers = CacheLayers(
-        kind="full", layers=len(kinds) - sliding,
-        kv_heads=shape.kv_heads, key_dim=shape.head_dim, value_dim=shape.head_dim,
-    )  # fmt: skip
-    sliding_layers = CacheLayers(
-        kind="sliding", layers=sliding, window_tokens=window,
-        kv_heads=shape.kv_heads, key_dim=shape.head_dim, value_dim=shape.head_dim,
-    )  # fmt: skip
-    return tuple(layers for layers in (full_layers, sliding_layers) if layers.layers)
-
-
 def body(
     config: Config,
     shape: Shape,
@@ -220,13 +173,9 @@ def body(
 
     ``cached_heads`` is set where the cache keeps other heads than were projected.
     """
-    cached = shape
-    if cached_heads is not None:
-        cached = Shape(hidden=shape.hidden, layers=shape.layers, heads=shape.heads, kv_heads=cached_heads,
-                       head_dim=shape.head_dim)  # fmt: skip
     if kinds is None and "layer_types" in config:
         kinds = layer_kinds(config, shape.layers, ())
-    cache = cache_layers(cached, kinds, window)
+    cache = cache_layers(shape.layers, cached_heads or shape.kv_heads, shape.head_dim, kinds, window)
     return Body(
         form=form,
         stack=Stack(

@@ -8,7 +8,8 @@ from __future__ import annotations
 from gpufit.errors import Undecided
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
-from gpufit.facts.families.dense import Body, Shape, body, causal_lm, multi_head, plain_mlp, stated_window
+from gpufit.facts.families.dense import Body, Shape, body, causal_lm, multi_head, plain_mlp
+from gpufit.facts.families.windows import stated_window
 
 _PADDING = 2  # rows that fairseq reserves before the first position
 

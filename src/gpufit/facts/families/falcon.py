@@ -11,7 +11,8 @@ from __future__ import annotations
 from gpufit.errors import BadConfig
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
-from gpufit.facts.families.dense import Body, Shape, body, causal_lm, head_size, rotary, rotary_width, stated_window
+from gpufit.facts.families.dense import Body, Shape, body, causal_lm, head_size, rotary, rotary_width
+from gpufit.facts.families.windows import stated_window
 from gpufit.facts.tensors import Role
 
 

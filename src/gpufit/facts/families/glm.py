@@ -7,16 +7,8 @@ from __future__ import annotations
 
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
-from gpufit.facts.families.dense import (
-    Body,
-    attention,
-    body,
-    causal_lm,
-    grouped_query,
-    rotary,
-    rotary_width,
-    stated_window,
-)
+from gpufit.facts.families.dense import Body, attention, body, causal_lm, grouped_query, rotary, rotary_width
+from gpufit.facts.families.windows import stated_window
 
 
 def write(t: Tensors, config: Config) -> Body:

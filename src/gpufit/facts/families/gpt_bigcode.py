@@ -8,7 +8,8 @@ from __future__ import annotations
 from gpufit.errors import Undecided
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
-from gpufit.facts.families.dense import Body, Shape, body, causal_lm, head_size, stated_window
+from gpufit.facts.families.dense import Body, Shape, body, causal_lm, head_size
+from gpufit.facts.families.windows import stated_window
 
 
 def write(t: Tensors, config: Config) -> Body:

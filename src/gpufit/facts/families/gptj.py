@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
-from gpufit.facts.families.dense import Body, body, causal_lm, multi_head, plain_mlp, stated_window
+from gpufit.facts.families.dense import Body, body, causal_lm, multi_head, plain_mlp
+from gpufit.facts.families.windows import stated_window
 
 
 def write(t: Tensors, config: Config) -> Body:

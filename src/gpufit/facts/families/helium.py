@@ -8,8 +8,9 @@ from __future__ import annotations
 from gpufit.errors import BadConfig
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
-from gpufit.facts.families.dense import Body, causal_lm, grouped_query, stated_window
+from gpufit.facts.families.dense import Body, causal_lm, grouped_query
 from gpufit.facts.families.llama import write_like
+from gpufit.facts.families.windows import stated_window
 
 
 def write(t: Tensors, config: Config) -> Body:

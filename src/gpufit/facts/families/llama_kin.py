@@ -9,8 +9,9 @@ from __future__ import annotations
 from gpufit.errors import BadConfig
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
-from gpufit.facts.families.dense import FULL, SLIDING, Body, causal_lm, grouped_query, layer_kinds, stated_window
+from gpufit.facts.families.dense import Body, causal_lm, grouped_query
 from gpufit.facts.families.llama import write_like
+from gpufit.facts.families.windows import FULL, SLIDING, layer_kinds, stated_window
 
 
 def write_mistral(t: Tensors, config: Config) -> Body:

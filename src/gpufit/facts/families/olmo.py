@@ -13,14 +13,12 @@ from gpufit.facts.families.dense import (
     attention,
     body,
     causal_lm,
-    every_nth_full,
     gated_mlp,
     grouped_query,
-    layer_kinds,
     rotary,
     rotary_width,
-    stated_window,
 )
+from gpufit.facts.families.windows import every_nth_full, layer_kinds, stated_window
 
 
 def write(t: Tensors, config: Config) -> Body:

@@ -17,8 +17,8 @@ from gpufit.facts.families.dense import (
     plain_mlp,
     rotary,
     rotary_width,
-    stated_window,
 )
+from gpufit.facts.families.windows import stated_window
 
 
 def write(t: Tensors, config: Config) -> Body:

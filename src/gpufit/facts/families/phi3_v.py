@@ -11,9 +11,10 @@ from gpufit.errors import Undecided
 from gpufit.facts.architecture import Architecture, Attention, Stack
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
-from gpufit.facts.families.dense import FULL, assemble, body, grouped_query, rotary_width
+from gpufit.facts.families.dense import assemble, body, grouped_query, rotary_width
 from gpufit.facts.families.phi3 import write_blocks
 from gpufit.facts.families.remote import NOTE
+from gpufit.facts.families.windows import FULL
 from gpufit.records import replace
 
 # CLIP_VIT_LARGE_PATCH14_336_CONFIG

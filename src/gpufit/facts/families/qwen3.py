@@ -9,8 +9,6 @@ from gpufit.errors import BadConfig
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
 from gpufit.facts.families.dense import (
-    FULL,
-    SLIDING,
     Body,
     Shape,
     attention,
@@ -18,12 +16,11 @@ from gpufit.facts.families.dense import (
     causal_lm,
     gated_mlp,
     grouped_query,
-    layer_kinds,
     rotary,
     rotary_width,
-    stated_window,
 )
 from gpufit.facts.families.llama_kin import upper_layers_slide
+from gpufit.facts.families.windows import FULL, SLIDING, layer_kinds, stated_window
 
 
 def write(t: Tensors, config: Config) -> Body:

@@ -18,8 +18,8 @@ from gpufit.facts.families.dense import (
     head_size,
     rotary,
     rotary_width,
-    stated_window,
 )
+from gpufit.facts.families.windows import stated_window
 
 
 def write(t: Tensors, config: Config) -> Body:
