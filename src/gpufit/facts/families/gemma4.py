@@ -10,8 +10,8 @@ from gpufit.facts.architecture import Architecture, Attention, CacheLayers, Expe
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
 from gpufit.facts.dtypes import parse_dtype
-from gpufit.facts.families.dense import FULL, SLIDING, every_nth_full, layer_kinds
 from gpufit.facts.families.record import finish, head_of, unknown_class
+from gpufit.facts.families.windows import FULL, SLIDING, every_nth_full, layer_kinds
 from gpufit.records import record
 
 
