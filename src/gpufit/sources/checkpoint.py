@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gpufit.errors import BadFile, GpufitError, UsageError
 from gpufit.facts.architecture import Architecture
 from gpufit.facts.json_text import MIB, parse_json
-from gpufit.facts.stored import StoredWeights
+from gpufit.facts.stored import StoredTensor, StoredWeights
 from gpufit.records import record, replace
 from gpufit.sources.files import Files, read_whole
 from gpufit.units import format_gib
@@ -17,6 +17,8 @@ from gpufit.units import format_gib
 _SHARD = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.(safetensors|gguf)")
 _CONFIG_BYTES = 4 * MIB
 _LISTED = 24
+_MOST_TENSORS = 250_000  # the most seen is 139,000: 61 layers of 384 experts with scales
+_MOST_GGUF_SHARDS = 64  # a first shard alone may carry 65,536 tensors; the most seen is 30 shards
 
 
 @record
@@ -188,7 +190,7 @@ def _read_safetensors(files: Files, names: tuple[str, ...], section: Mapping[str
     from gpufit.sources.headers import read_safetensors_header
 
     _require(files, names)
-    per_file = files.each(lambda name: read_safetensors_header(files, name), names)
+    per_file = files.each(_counted(lambda name: read_safetensors_header(files, name), files.label), names)
     tensors = tuple(tensor for header in per_file for tensor in header)
     if len({tensor.name for tensor in tensors}) != len(tensors):
         raise BadFile(f"{files.label}: two weight files hold a tensor of the same name")
@@ -200,6 +202,21 @@ def _read_safetensors(files: Files, names: tuple[str, ...], section: Mapping[str
     )  # fmt: skip
 
 
+def _counted(read: Callable[[str], tuple[StoredTensor, ...]], label: str) -> Callable[[str], tuple[StoredTensor, ...]]:
+    """``read`` that stops once all shards together hold more tensors than any model."""
+    seen = 0
+
+    def counted(name: str) -> tuple[StoredTensor, ...]:
+        nonlocal seen
+        tensors = read(name)
+        seen += len(tensors)
+        if seen > _MOST_TENSORS:
+            raise BadFile(f"{label}: the shards hold more than {_MOST_TENSORS} tensors")
+        return tensors
+
+    return counted
+
+
 def _read_gguf(files: Files, name: str) -> Checkpoint:
     from gpufit.facts.gguf_config import gguf_to_config
     from gpufit.facts.gguf_model import join_headers, to_stored
@@ -207,6 +224,8 @@ def _read_gguf(files: Files, name: str) -> Checkpoint:
 
     names = shard_names(name)
     _require(files, names)
+    if len(names) > _MOST_GGUF_SHARDS:
+        raise BadFile(f"{name} is one of {len(names)} shards; gpufit reads at most {_MOST_GGUF_SHARDS}")
     header = join_headers(files.each(lambda shard: read_gguf_header(files, shard), names), name)
     architecture = _parse_config(gguf_to_config(header))
     stored = to_stored(header, names)

@@ -1,0 +1,163 @@
+"""Files made to hurt: whatever they claim, gpufit answers within a second, within 100 MiB, and with a typed error.
+
+Each case runs in a process of its own, since only so the memory that one file costs can be told.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from written import LLAMA, safetensors_header
+
+MIB = 1 << 20
+ACCEPTED = ("accepted",)  # large, but true
+CHILD = """
+import re, sys, time
+from pathlib import Path
+from gpufit.errors import GpufitError
+from gpufit.sources import checkpoint, files, headers, resolve
+from gpufit.facts import gguf, gguf_config, gguf_model, safetensors, stored_quant
+from gpufit.facts.families import llama
+peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+before, start = peak(), time.process_time()
+try:
+    resolve.resolve_path(Path(sys.argv[1]))
+    told = "accepted"
+except GpufitError as error:
+    told = f"{type(error).__name__} {error.exit_code} {error.message[:200]}"
+print((peak() - before) // 1024, time.process_time() - start, told)
+"""
+
+
+def text(value: bytes) -> bytes:
+    return len(value).to_bytes(8, "little") + value
+
+
+def config(raw: bytes) -> dict[str, bytes]:
+    return {"config.json": raw}
+
+
+def weights(header: bytes) -> dict[str, bytes]:
+    return {"config.json": json.dumps(LLAMA).encode(), "model.safetensors": len(header).to_bytes(8, "little") + header}
+
+
+def index(raw: bytes) -> dict[str, bytes]:
+    return {"config.json": json.dumps(LLAMA).encode(), "model.safetensors.index.json": raw}
+
+
+def gguf(tensors: int, keys: int, rest: bytes) -> dict[str, bytes]:
+    return {"m.gguf": b"GGUF" + struct.pack("<IQQ", 3, tensors, keys) + rest}
+
+
+def gguf_tensors(count: int) -> bytes:
+    return b"".join(text(b"%0127d" % i) + struct.pack("<IQQQQIQ", 4, 1, 1, 1, 8, 0, 32 * i) for i in range(count))
+
+
+NESTED = {
+    "open": b"[" * 10_000,
+    "closed": b"[" * 10_000 + b"]" * 10_000,
+    "objects": b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+}
+CASES: dict[str, Callable[[], dict[str, bytes]]] = {
+    "config of 4 MiB of empty lists": lambda: config(b'{"a":[' + b"[]," * (4 * MIB // 3 - 9) + b"[]]}"),
+    "config of as many values as are taken": lambda: config(b'{"a":[' + b"[]," * 120_000 + b"[]]}"),
+    "config of as many keys as are taken": lambda: config(
+        b"{" + b",".join(b'"%d":1' % i for i in range(120_000)) + b"}"
+    ),
+    "config of one text of 4 MiB": lambda: config(b'{"model_type":"' + "\U0001f600".encode() * (MIB - 9) + b'"}'),
+    "config of 10 MiB": lambda: config(b" " * (10 * MIB)),
+    "config of numbers of 4,000 digits": lambda: config(b'{"a":[' + b",".join([b"9" * 4000] * 1000) + b"]}"),
+    "config of a number of 4 million digits": lambda: config(b'{"hidden_size":' + b"9" * (4 * MIB - 99) + b"}"),
+    **{f"config nested 10,000 deep, {n}": lambda raw=raw: config(b'{"a":' + raw + b"}") for n, raw in NESTED.items()},
+    "config of 2 million brackets": lambda: config(b'{"a":"' + b"[" * (2 * MIB) + b'"}'),
+    "header of 8 MiB of empty lists": lambda: weights(b'{"__metadata__":[' + b"[]," * (8 * MIB // 3 - 20) + b"[]]}"),
+    "header of as many values as are taken": lambda: weights(b'{"__metadata__":[' + b"[]," * 295_000 + b"[]]}"),
+    "header of as many keys as are taken": lambda: weights(
+        b'{"__metadata__":{' + b",".join(b'"%d":1' % i for i in range(295_000)) + b"}}"
+    ),
+    "header of 8 MiB of wide text": lambda: weights(
+        b'{"__metadata__":"' + "\U0001f600".encode() * (2 * MIB - 20) + b'"}'
+    ),
+    "header of 49,000 tensors": lambda: weights(
+        safetensors_header({f"{i:090d}": ("U8", (0,)) for i in range(49_000)})[0][8:]
+    ),
+    **{f"header nested 10,000 deep, {n}": lambda raw=raw: weights(b'{"a":' + raw + b"}") for n, raw in NESTED.items()},
+    "index of 16 MiB in one shard": lambda: index(
+        b'{"weight_map":{' + b",".join(b'"%0110d":"m.safetensors"' % i for i in range(128_000)) + b"}}"
+    ),
+    "index of as many shards as are taken": lambda: index(
+        b'{"weight_map":{' + b",".join(b'"%d":"%d.safetensors"' % (i, i) for i in range(155_000)) + b"}}"
+    ),
+    "index of 30 MiB": lambda: index(b" " * (30 * MIB)),
+    "two million empty strings": lambda: gguf(
+        0, 1, text(b"k") + struct.pack("<IIQ", 9, 8, 2_000_000) + bytes(16_000_000)
+    ),
+    "two million strings of 40 bytes": lambda: gguf(
+        0, 1, text(b"k") + struct.pack("<IIQ", 9, 8, 1_900_000) + text(b"x" * 40) * 1_900_000
+    ),
+    "4,096 keys of 4 KiB": lambda: gguf(
+        0, 4096, b"".join(text(b"%01024d" % i) + struct.pack("<I", 8) + text(b"x" * 4096) for i in range(4096))
+    ),
+    "4,096 arrays of 4,096 numbers": lambda: gguf(
+        0, 4096, b"".join(text(b"%d" % i) + struct.pack("<IIQ", 9, 0, 4096) + bytes(4096) for i in range(4096))
+    ),
+    "65,536 tensors": lambda: gguf(65_536, 0, gguf_tensors(65_536) + bytes(32 * 65_536)),
+    "a key of 1 GB": lambda: gguf(0, 1, struct.pack("<Q", 1 << 30)),
+    "a vocabulary of 1 GB": lambda: gguf(0, 1, text(b"k") + struct.pack("<IIQQ", 9, 8, 1, 1 << 30)),
+}  # fmt: skip
+
+
+def run(path: Path) -> tuple[int, float, str]:
+    """(MiB of growth, seconds of processor time, what was told)."""
+    import gpufit
+
+    source = str(Path(next(iter(gpufit.__path__))).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": source},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    mib, seconds, told = done.stdout.split(" ", 2)
+    return int(mib), float(seconds), told.strip()
+
+
+def judge(path: Path) -> None:
+    mib, seconds, told = run(path)
+    assert mib < 100, f"{mib} MiB"
+    assert seconds < 1.0, f"{seconds} s"
+    assert told.startswith(("BadFile 2", "BadConfig 2", "UnknownFamily 3")) or told in ACCEPTED, told
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read in Linux's unit")
+@pytest.mark.parametrize("case", CASES)
+def test_a_hostile_file_costs_little_and_is_refused(case: str, tmp_path: Path) -> None:
+    files = CASES[case]()
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    judge(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read in Linux's unit")
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("model.safetensors", (1 << 30).to_bytes(8, "little") + b"{"),
+        ("model.safetensors", (8 << 20).to_bytes(8, "little") + b'{"a":'),
+        ("m.gguf", b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text(b"k") + struct.pack("<IIQ", 9, 10, 1 << 36)),
+        ("m.gguf", b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text(b"k") + struct.pack("<IIQ", 9, 8, 2_000_000)),
+        ("m.gguf", b"GGUF" + struct.pack("<IQQ", 3, 60_000, 4000)),
+    ],
+)
+def test_a_file_of_a_terabyte_costs_no_more(name: str, head: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(head)
+    os.truncate(tmp_path / name, 1 << 40)
+    if name.endswith(".safetensors"):
+        (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    judge(tmp_path / name)
