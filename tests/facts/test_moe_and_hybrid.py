@@ -66,3 +66,33 @@ def test_cache_records_say_what_a_real_forward_stores(name: str) -> None:
         assert (cache_bytes(cache) > counted) if name in KEEPS_PROMPT else (cache_bytes(cache) == counted)
         cache = model(tokens[:, :1], use_cache=True, **{name_of_cache: cache})[name_of_cache]
     assert cache_bytes(cache) == count_cache(ours, work)
+
+
+def test_step_is_the_language_model_of_the_class_that_transformers_has() -> None:
+    """The text-only class is missing there; its tensors are those of the whole model without tower and projector."""
+    text = {
+        "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
+        "intermediate_size": 24, "vocab_size": 61, "moe_intermediate_size": 40, "share_expert_dim": 20,
+        "n_routed_experts": 6, "num_experts_per_tok": 2, "num_sliding_attention_heads": 6, "sliding_window": 5,
+        "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "full_attention"],
+        "mlp_layer_types": ["dense", "sparse", "sparse", "sparse"], "max_position_embeddings": 128,
+    }  # fmt: skip
+    whole = build({"model_type": "step3p7", "text_config": text}, "Step3p7ForConditionalGeneration").shapes
+    expected = {n.replace("model.language_model", "model"): s for n, s in whole.items() if "language_model" in n}
+    expected["lm_head.weight"] = whole["lm_head.weight"]
+    assert parse_config({"model_type": "step3p7", **text}).tensors.shapes() == expected
+
+
+def test_kimi_k25_is_deepseek_v3_behind_a_picture_tower() -> None:
+    """The tower's keys as transformers names them, the text section as published: ``kimi_k2``."""
+    raw = {
+        "model_type": "kimi_k25",
+        "text_config": TINY["deepseek_v3"] | {"model_type": "kimi_k2"},
+        "vision_config": {
+            "hidden_size": 48, "num_attention_heads": 3, "num_hidden_layers": 2, "intermediate_size": 20,
+            "pos_emb_height": 5, "pos_emb_width": 7, "pos_emb_time": 2, "merge_kernel_size": [2, 3],
+        },
+        "projection_hidden_size": 48, "tie_word_embeddings": False,
+    }  # fmt: skip
+    ours = parse_config(raw)
+    assert differences(ours, build(raw, ours.model_class)) == []

@@ -21,7 +21,8 @@ from gpufit.facts.read import parse_config
 SHARED = Path(__file__).parents[3] / "shared" / "configs"
 MODULES = {
     "moe", "moe_shared", "gpt_oss", "mla", "mamba", "hybrid_mamba", "nemotron_h", "qwen3_next", "llama4",
-    "mimo_v2_flash", "kimi_linear", "lfm2", "deepseek_moe", "deepseek_v4", "minimax_m3",
+    "mimo_v2_flash", "kimi_linear", "lfm2", "deepseek_moe", "deepseek_v4", "minimax_m3", "kimi_k25",
+    "step3p7",
 }  # fmt: skip
 OURS = {model_type for model_type, target in READERS.items() if target.partition(":")[0] in MODULES}
 
@@ -119,4 +120,10 @@ def test_a_reader_is_quick() -> None:
 
 def test_every_family_has_a_shrunken_configuration() -> None:
     """No reader of this room goes without being held against transformers, but for those it has no class for."""
-    assert OURS - {re.split("-", name)[0] for name in TINY} == {"deepseek", "kimi_k2", "minimax_m3"}
+    assert OURS - {re.split("-", name)[0] for name in TINY} == {
+        "deepseek",
+        "kimi_k2",
+        "minimax_m3",
+        "kimi_k25",
+        "step3p7",
+    }

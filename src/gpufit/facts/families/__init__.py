@@ -109,6 +109,8 @@ READERS: dict[str, str] = {
     "deepseek_v4": "deepseek_v4",
     "minimax_m3_vl_text": "minimax_m3",
     "minimax_m3": "minimax_m3",
+    "kimi_k25": "kimi_k25",
+    "step3p7": "step3p7",
     # encoders, encoder-decoders
     "bert": "bert", "roberta": "bert:read_roberta", "xlm-roberta": "bert:read_xlm_roberta",
     "camembert": "bert:read_camembert", "electra": "bert:read_electra", "distilbert": "distilbert",

@@ -5,7 +5,7 @@ Mirrors transformers 5.23.0, models/kimi_linear/modeling_kimi_linear.py (KimiLin
 
 from __future__ import annotations
 
-from gpufit.errors import BadConfig
+from gpufit.errors import BadConfig, UnknownFamily
 from gpufit.facts.architecture import Architecture, Attention, Experts, Mixer, Stack
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
@@ -38,8 +38,14 @@ def _kinds(config: Config, linear: Config | None, layers: int) -> tuple[str, ...
     return tuple(_FULL if i + 1 in full else _LINEAR for i in range(layers))
 
 
+_NEWER = ("routed_expert_hidden_size", "mla_use_output_gate", "attn_res_block_size")
+
+
 def read(config: Config) -> Architecture:
-    """KimiLinearConfig -> KimiLinearForCausalLM."""
+    """KimiLinearConfig -> KimiLinearForCausalLM; UnknownFamily for Kimi K3's additions, which it does not mirror."""
+    newer = next((key for key in _NEWER if key in config), None)
+    if newer is not None:
+        raise UnknownFamily(f"kimi_linear with {newer}")
     hidden, vocab = config.size("hidden_size"), config.size("vocab_size")
     layers, width = config.layers("num_hidden_layers"), config.size("intermediate_size", 9216)
     linear = config.section("linear_attn_config")

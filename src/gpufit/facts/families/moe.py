@@ -9,7 +9,7 @@ from __future__ import annotations
 from gpufit.facts.architecture import Architecture, Attention, CacheLayers, Experts, Stack
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
-from gpufit.facts.families.dense import rotary_width, stated_window
+from gpufit.facts.families.dense import rotary_width
 from gpufit.facts.families.moe_parts import (
     attention_caches,
     causal_lm,
@@ -22,6 +22,7 @@ from gpufit.facts.families.moe_parts import (
     rotary,
     router,
 )  # fmt: skip
+from gpufit.facts.families.windows import stated_window
 from gpufit.records import record
 
 

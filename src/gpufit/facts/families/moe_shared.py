@@ -8,9 +8,9 @@ from __future__ import annotations
 from gpufit.errors import BadConfig
 from gpufit.facts.architecture import Architecture, Experts
 from gpufit.facts.config import Config
-from gpufit.facts.families.dense import stated_window
 from gpufit.facts.families.moe import Layout, build, head_width, qwen_sparse_layers
 from gpufit.facts.families.moe_parts import layer_kinds
+from gpufit.facts.families.windows import stated_window
 
 
 def read_qwen2_moe(config: Config) -> Architecture:
@@ -115,11 +115,12 @@ def read_ernie4_5_moe(config: Config) -> Architecture:
 def _per_layer(config: Config, key: str) -> int:
     """A count, or a list of one per layer, of which the largest decides what must fit."""
     if not isinstance(config.raw(key), list):
-        return int(config.layers(key, 1))
+        count: int = config.layers(key, 1)
+        return count
     counts = config.list(key)
     if not counts or any(type(count) is not int or not 1 <= count <= 4096 for count in counts):
         raise BadConfig(f"config key {config.path}{key} is not a list of counts")
-    return max(counts)
+    return int(max(counts))
 
 
 def read_hunyuan_v1_moe(config: Config) -> Architecture:

@@ -53,6 +53,8 @@ TEXT_MODELS: dict[str, tuple[str, Mapping[str, Any]]] = {
         "llama4_text", _defaults(5120, 8192, 48, 40, 202048, 131072)
     ),
     "gemma4_text": ("gemma4_text", {}),
+    "deepseek_v3": ("deepseek_v3", {}),
+    "kimi_k2": ("deepseek_v3", {}),
 }  # fmt: skip
 
 
