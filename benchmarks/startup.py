@@ -40,7 +40,7 @@ def main(rounds: int) -> None:
         environ = {**os.environ, "XDG_CACHE_HOME": cache}
         times: dict[str, list[float]] = {name: [] for name in COMMANDS}
         memory: dict[str, int] = dict.fromkeys(COMMANDS, 0)
-        for name, (command, _) in COMMANDS.items():
+        for command, _ in COMMANDS.values():
             run(command, environ)  # fills the page cache, the bytecode and the compiled catalog
         for _ in range(rounds):
             for name, (command, _) in COMMANDS.items():
