@@ -16,6 +16,7 @@ from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Planner
 from gpufit.memory.workload import Workload
 from gpufit.records import record
+from gpufit.records import record
 
 __all__ = ["Phase", "estimate_phases", "explain_phase", "supports"]
 
@@ -44,6 +45,11 @@ FORMS: dict[str, str] = {
         "dense",
     ),
     **dict.fromkeys(("gpt2", "gpt_bigcode", "opt", "gpt_neox", "falcon", "gptj", "bloom"), "gpt"),
+    **dict.fromkeys(("bert", "modernbert", "albert"), "encoder"),
+    **dict.fromkeys(("bart", "t5", "whisper"), "seq2seq"),
+    **dict.fromkeys(
+        ("moe", "shared_moe", "olmoe", "granitemoe", "phimoe", "minimax_m2", "glm4_moe", "ernie4_5_moe", "hunyuan_moe"), "moe"
+    ),
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.decoder import Block, decoder_moments
@@ -11,6 +12,7 @@ from gpufit.memory.activations.setting import Moment, PhaseName, Setting
 from gpufit.memory.activations.sizes import settle, stack_sizes
 from gpufit.memory.activations.symbols import Sizes
 from gpufit.memory.workload import Workload
+from gpufit.records import record
 from gpufit.records import record
 
 
@@ -33,28 +35,37 @@ def _moments(block: Block, setting: Setting) -> tuple[Moment, ...]:
 
 
 def plan_decoder(block: Block, architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
-    """Prefill, and decode at its last step: of ``new_tokens`` the last one is chosen but never fed back."""
-    prefilled = workload.prompt_tokens
-    fed = prefilled + max(1, workload.new_tokens - 1)
+    """Prefill and decode of a decoder with one kind of block."""
+    stack = architecture.stacks[0]
     return tuple(
         Course(
-            name=name, cache_tokens=prefilled if name != "decode" else fed,
-            moments=((_moments(block, settle(architecture, workload, architecture.stacks[0], name, keys=keys,
+            name=step.name, cache_tokens=step.cached,
+            moments=((_moments(block, settle(architecture, workload, stack, step.name, keys=step.keys,
                                              eager_only=block.eager_only)),
-                      stack_sizes(architecture, workload, architecture.stacks[0], queries=queries, keys=keys)),),
+                      stack_sizes(architecture, workload, stack, queries=step.queries, keys=step.keys)),),
         )
-        for name, queries, keys in steps(architecture, workload)
+        for step in steps(architecture, workload)
     )  # fmt: skip
 
 
-def steps(architecture: Architecture, workload: Workload) -> tuple[tuple[PhaseName, int, int], ...]:
-    """(phase, query tokens, key tokens) of each phase of a model with one stack."""
+class Step(NamedTuple):
+    """One phase of a model with one stack: new tokens, tokens that attention sees, tokens in the cache."""
+
+    name: PhaseName
+    queries: int
+    keys: int
+    cached: int
+
+
+def steps(architecture: Architecture, workload: Workload) -> tuple[Step, ...]:
+    """Encode, or prefill and the last decode step: of ``new_tokens`` the last one is chosen but never fed back."""
     prompt = workload.prompt_tokens
-    kinds = {layers.kind: layers.window_tokens for layers in architecture.cache}
-    window = kinds.get("sliding") if "full" not in kinds else None
     if not architecture.generates:
-        return (("encode", prompt, prompt),)
+        return (Step("encode", prompt, prompt, prompt if architecture.cache else 0),)
+    prefill = Step("prefill", prompt, prompt, prompt)
     if not workload.new_tokens:
-        return (("prefill", prompt, prompt),)
-    cached = prompt + max(1, workload.new_tokens - 1)
-    return (("prefill", prompt, prompt), ("decode", 1, min(cached, window or cached)))
+        return (prefill,)
+    kinds = {layers.kind: layers.window_tokens for layers in architecture.cache}
+    fed = prompt + max(1, workload.new_tokens - 1)
+    seen = fed if "full" in kinds else min(fed, kinds.get("sliding") or fed)
+    return (prefill, Step("decode", 1, seen, fed))

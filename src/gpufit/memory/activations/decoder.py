@@ -50,6 +50,7 @@ from gpufit.memory.activations.symbols import (
     v,
 )  # fmt: skip
 from gpufit.records import record
+from gpufit.records import record
 
 Norm = Literal["rms", "wide rms", "layer", "fp32 layer", "mean rms"]
 Rotary = Literal["none", "plain", "fp32 product", "fp32", "partial"]
@@ -81,7 +82,9 @@ class Block:
     projections: Expr = q
     rotary: Rotary = "plain"
     query_norm: QueryNorm = "none"
-    scores: Literal["upcast", "same", "fp32"] = "upcast"
+    scores: Literal["upcast", "same", "sum and same", "upcast beside", "fp32"] = "upcast"
+    named_scores: int = 1
+    output: Expr = o + h
     kept_scores: int = 1
     previous_scores: int = 0
     repeats: bool = True  # repeat_kv in eager attention of grouped queries
@@ -107,23 +110,26 @@ def norm_copies(norm: Norm, width: Expr, half: bool) -> Expr:
 
 def score_bytes(block: Block, c: Setting) -> Expr:
     """Bytes per element of the scores when eager attention is widest (see the module's text)."""
-    if block.scores == "fp32":  # GPT-J: queries and keys in fp32, the product and its scaled copy
+    if block.scores == "fp32":  # GPT-J: the product of fp32 queries and keys, and its scaled copy
         return as_expr(8)
-    if block.scores == "same":
+    if block.scores == "same":  # GPT-2: scaled or masked scores and their softmax
         return 2 * b
-    return as_expr(10 if c.dtype == "bf16" else 8)
+    if block.scores == "sum and same":  # Falcon: scores, scores + mask, softmax
+        return 3 * b
+    upcast = 10 if c.dtype == "bf16" else 8
+    return b + upcast if block.scores == "upcast beside" else as_expr(upcast)  # Bloom names the unmasked scores too
 
 
 def ambient(block: Block, c: Setting) -> Expr:
     """What lives all through the forward pass besides the stream: ids, position tables, masks."""
-    alive = 8 * T + block.table
+    alive = 8 * (P if c.decode else T) + block.table
     if block.rotary != "none":
         # cos and sin: one row per position (position_ids is not expanded over the batch)
         width = 4 if block.rotary == "fp32 product" else b
         alive = alive + 2 * (block.tables if c.full and c.sliding else 1) * S * D * width + 8 * S
     if c.kernel == "eager":
         alive = alive + c.masks * (M * b)
-    elif c.windowed and not c.flash:
+    elif c.masked and not c.flash:
         alive = alive + N
     return alive
 
@@ -171,16 +177,12 @@ def head_moments(block: Block, c: Setting, around: Expr) -> list[Moment]:
     if c.head == "last":
         logits = B * V * b
         before = 4 * B * V if c.decode else NOTHING
-        moments.append(Moment("logits", logits + max_logits(block, c) + before + 8 * T,
+        ids = 16 * P if c.decode else 8 * T  # with the next token appended, once more
+        moments.append(Moment("logits", logits + 4 * B * V + before + ids,
                               "the logits of one position per sequence and their fp32 copy"))  # fmt: skip
-        moments.append(Moment("output projection", last + block.logits_copies * logits + before + 8 * T,
+        moments.append(Moment("output projection", last + block.logits_copies * logits + before + ids,
                               "the normalized output and the logits of one position per sequence"))  # fmt: skip
     return moments
-
-
-def max_logits(block: Block, c: Setting) -> Expr:
-    """The fp32 copy that _sample makes to choose a token."""
-    return 4 * B * V
 
 
 def _rotary_moments(block: Block, c: Setting, around: Expr) -> list[Moment]:
@@ -221,26 +223,30 @@ def _attention_moments(block: Block, c: Setting, stream: Expr, around: Expr) -> 
     if c.kernel == "eager":
         repeated = repeated if block.repeats else NOTHING
         scores = A * score_bytes(block, c)
+        if block.scores == "fp32" and c.half:
+            scores = scores + 4 * (T * q) + 4 * (P * k)
         return [
             Moment("attention scores", scores + stream + projections + repeated + around,
                    "scores, softmax and its copy beside the stream, queries and repeated keys and values"),
-            Moment("attention output", A * b + stream + projections + T * b * (o + h) + around,
+            Moment("attention output", block.named_scores * (A * b) + stream + projections + T * b * block.output + around,
                    "probabilities, the heads' outputs and their projection"),
             # torch.matmul lays each operand out whole when it cannot be viewed as one batch
             Moment("attention product", A * b + stream + projections + (P * q * b if c.shared else NOTHING) + around,
                    "scores beside the one key head, repeated for the product"),
         ]  # fmt: skip
-    masked = c.windowed and not c.flash and not c.decode
+    masked = c.masked and not c.flash and not c.decode
     if c.kernel == "math":
-        # attention.cpp, _scaled_dot_product_attention_math: repeat_interleave of both, scaled queries and keys,
-        # the product; then the causal mask as floats and the masked product
-        repeated = 2 * (P * q * b)
-        grown = stream + projections + repeated + T * q * b + around
+        # attention.cpp, _scaled_dot_product_attention_math: half precision is computed in fp32; repeat_interleave of keys
+        # and values where enable_gqa asks for it; queries and keys times √scale; the product; the mask added
+        wide = T * (4 * q) + P * (4 * (k + v)) if c.half else NOTHING
+        scaled = P * (4 * (k if c.shared and not block.repeats else NOTHING))
+        repeated = 2 * (P * q * b) if block.repeats else NOTHING
+        grown = stream + projections + repeated + wide + T * (4 * q) + around
         return [
-            Moment("attention product", grown + P * q * b + A * b,
-                   "the unfused fallback: repeated keys and values, scaled queries and keys, their product"),
-            Moment("attention scores", grown + 2 * (A * b) + (NOTHING if c.decode else N * b),
-                   "the unfused fallback: repeated keys and values, scaled queries, scores before and after the mask"),
+            Moment("attention product", grown + P * (4 * q) + scaled + 4 * A,
+                   "the unfused fallback: scaled queries and keys, their product"),
+            Moment("attention scores", grown + 8 * A + (NOTHING if c.decode else 4 * (M if c.masked else N)),
+                   "the unfused fallback: scaled queries, scores before and after the mask"),
         ]  # fmt: skip
     copies = (repeated + M * b) if masked else NOTHING
     return [

@@ -11,8 +11,9 @@ from __future__ import annotations
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Course, plan_decoder
 from gpufit.memory.activations.decoder import GATED_FUSED, GELU_TANH, PLAIN, SQUARED, Block
-from gpufit.memory.activations.symbols import j, k, q, r, v
+from gpufit.memory.activations.symbols import F, j, k, q, r
 from gpufit.memory.workload import Workload
+from gpufit.records import replace
 from gpufit.records import replace
 
 LLAMA = Block()
@@ -38,7 +39,7 @@ BLOCKS: dict[str, Block] = {
     "glm": replace(LLAMA, mlp=GATED_FUSED, rotary="partial"),
     "glm4": replace(LLAMA, mlp=GATED_FUSED, rotary="partial", norm_stream=4),
     # Phi3Attention: qkv in one projection that the forward still names while attention runs
-    "phi3": replace(LLAMA, mlp=GATED_FUSED, projections=2 * q + k + v),
+    "phi3": replace(LLAMA, mlp=GATED_FUSED, projections=F + q),
     # NemotronMLP: relu²; LayerNorm1P is the native kernel; partial rotary
     "nemotron": replace(LLAMA, mlp=SQUARED, norm="layer", rotary="partial"),
     "arcee": replace(LLAMA, mlp=SQUARED),

@@ -9,16 +9,21 @@ from __future__ import annotations
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Course, plan_decoder
 from gpufit.memory.activations.decoder import BLOOM_GELU, GELU_TANH, PLAIN, Block
-from gpufit.memory.activations.symbols import B, C, H, S, b, h, j, k, q, r, v
+from gpufit.memory.activations.symbols import B, C, F, H, S, b, h, j, k, o, q, r
 from gpufit.memory.workload import Workload
+from gpufit.records import replace
 from gpufit.records import replace
 
 # GPT2Block: attn_output and residual stay named beside the normalized input; qkv is split into views of one tensor;
 # position embeddings (1, S, h) live on; softmax stays in the model's dtype
 GPT2 = Block(
-    stream=3, mlp_stream=5, mlp=GELU_TANH, norm="layer", norm_stream=4, projections=q + k + v, rotary="none", scores="same",
+    stream=3, mlp_stream=5, mlp=GELU_TANH, norm="layer", norm_stream=4, projections=F, rotary="none", scores="same",
     table=S * h * b,
 )  # fmt: skip
+FALCON = Block(
+    mlp=PLAIN, norm="layer", projections=F + q, scores="sum and same", previous_scores=1, repeats=False
+)
+FALCON_TWO_NORMS = replace(FALCON, stream=4, mlp_stream=5)  # ln_attn and ln_mlp
 BLOCKS: dict[str, Block] = {
     "gpt2": GPT2,
     # GPTBigCodeMLP: torch's own gelu; softmax upcast; one key head
@@ -28,11 +33,9 @@ BLOCKS: dict[str, Block] = {
         stream=4, mlp_stream=4, mlp=PLAIN, norm="layer", norm_stream=4, rotary="none", scores="upcast",
     ),
     # GPTNeoXLayer: attention and MLP side by side; partial rotary, the fused projection stays alive through its views
-    "gpt_neox": Block(mlp=PLAIN, norm="layer", norm_stream=3, projections=2 * q + k + v, rotary="partial"),
+    "gpt_neox": Block(mlp=PLAIN, norm="layer", norm_stream=3, projections=F + q, rotary="partial"),
     # FalconDecoderLayer: attention and MLP side by side; softmax in the model's dtype
-    "falcon": Block(
-        mlp=PLAIN, norm="layer", projections=2 * q + k + v, scores="same", previous_scores=1, repeats=False,
-    ),
+    "falcon": FALCON,
     # GPTJBlock: scores from fp32 queries and keys; NewGELU
     "gptj": Block(
         mlp=GELU_TANH, norm="layer", norm_stream=2, projections=2 * q + k + r + j, rotary="partial", scores="fp32",
@@ -40,12 +43,15 @@ BLOCKS: dict[str, Block] = {
     ),
     # BloomBlock: ALiBi (batch·heads, 1, keys) lives on; scores, masked scores and their fp32 softmax
     "bloom": Block(
-        mlp=BLOOM_GELU, norm="layer", projections=2 * q + k + v, rotary="none", scores="upcast", previous_scores=1,
-        table=B * H * C * b, eager_only=True,
+        mlp=BLOOM_GELU, norm="layer", projections=F + q, rotary="none", scores="upcast beside", previous_scores=1,
+        named_scores=3, output=o + 2 * h, table=B * H * C * b, eager_only=True,
     ),
 }  # fmt: skip
 
 
 def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
     """Prefill and decode of an older decoder."""
-    return plan_decoder(BLOCKS[architecture.form], architecture, workload)
+    block = BLOCKS[architecture.form]
+    if block is FALCON and any(group.name.endswith("ln_mlp.weight") for group in architecture.tensors.groups):
+        block = FALCON_TWO_NORMS
+    return plan_decoder(block, architecture, workload)

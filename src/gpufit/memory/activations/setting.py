@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from gpufit.memory.activations.symbols import Expr
 from gpufit.records import record
+from gpufit.records import record
 
 PhaseName = Literal["encode", "prefill", "decode"]
 Kernel = Literal["eager", "fused", "math"]
@@ -17,7 +18,7 @@ class Setting(NamedTuple):
     ``kernel`` is how attention is computed: ``eager`` (torch operations), ``fused`` (flash or memory-efficient), ``math`` (the
     unfused fallback of scaled_dot_product_attention). ``logsumexp`` says whether the fused kernel writes its 4-byte row
     sums (flash does, the memory-efficient one only for training). ``full`` and ``sliding`` say which kinds of layers
-    there are, ``windowed`` that the sequence outgrows the window, so that those layers need a mask.
+    there are, ``masked`` that attention gets a mask: the sequence outgrows the window, say.
     """
 
     phase: PhaseName
@@ -30,7 +31,7 @@ class Setting(NamedTuple):
     masks: int  # masks that eager attention builds, one per kind of layer
     full: bool
     sliding: bool
-    windowed: bool
+    masked: bool
     flash: bool
     gated: bool
     variant: str  # model_type, for the few places where families of one form differ

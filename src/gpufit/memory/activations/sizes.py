@@ -7,6 +7,8 @@ from gpufit.facts.dtypes import DTYPE_BYTES
 from gpufit.memory.activations.setting import Kernel, PhaseName, Setting
 from gpufit.memory.activations.symbols import Sizes
 from gpufit.memory.workload import Workload
+from gpufit.records import replace
+from gpufit.records import replace
 
 _NO_ATTENTION = Attention(heads=0, kv_heads=0, head_dim=0, value_dim=0)
 # their forward makes a full and a sliding mask, whichever layers there are
@@ -22,6 +24,9 @@ def stack_sizes(
     ``sources`` are the encoder's tokens per sequence where the stack attends to them too.
     """
     a = stack.attention or _NO_ATTENTION
+    fused = a.heads * a.head_dim + a.kv_heads * (a.head_dim + a.value_dim)
+    if architecture.form == "falcon" and a.kv_heads > 1:
+        a = replace(a, kv_heads=a.heads)  # FalconAttention._split_heads broadcasts keys and values to all heads
     x = stack.experts
     mixer = stack.mixer
     batch = workload.batch
@@ -35,7 +40,7 @@ def stack_sizes(
         *((x.count, x.per_token, x.width, x.shared_width) if x else (0, 0, 0, 0)),
         a.query_rank, a.kv_rank, batch * sources, a.heads * tokens * sources,
         *((mixer.inner, mixer.state, mixer.conv, mixer.groups, mixer.heads, mixer.time_rank, 256) if mixer else (0,) * 7),
-        0, stack.layers, batch * min(keys, max(windows, default=0)),
+        0, stack.layers, fused, batch * min(keys, max(windows, default=0)),
     )  # fmt: skip
 
 
@@ -57,20 +62,24 @@ def settle(
     modern = workload.compute_capability is None or workload.compute_capability >= (8, 0)
     half = workload.dtype != "fp32"
     fits_flash = half and modern and a.head_dim == a.value_dim <= LARGEST_FLASH_HEAD
-    windowed = sliding and keys >= window
+    masked = sliding and keys >= window
     grouped = a.kv_heads != a.heads
+    if architecture.form == "falcon":  # calls scaled_dot_product_attention itself, without enable_gqa
+        grouped = a.kv_heads == 1
+        fits_flash = fits_flash and not grouped
+        masked = phase != "decode"  # its mask is never skipped
     full = not sliding or "full" in kinds
-    only_windowed = windowed and not full
+    only_masked = masked and not full
     kernel: Kernel = "fused"
     if not flash:
         if workload.attention == "eager" or eager_only:
             kernel = "eager"
-        elif grouped and not fits_flash and not only_windowed and a.head_dim == a.value_dim <= LARGEST_FLASH_HEAD:
+        elif grouped and not fits_flash and not only_masked and a.head_dim == a.value_dim <= LARGEST_FLASH_HEAD:
             kernel = "math"
     return Setting(
-        phase=phase, dtype=workload.dtype, kernel=kernel, logsumexp=flash or (fits_flash and not only_windowed),
+        phase=phase, dtype=workload.dtype, kernel=kernel, logsumexp=flash or (fits_flash and not only_masked),
         grouped=grouped and a.kv_heads > 1, shared=grouped and a.kv_heads == 1, deep=stack.layers > 1, full=full,
         masks=2 if architecture.model_type in _TWO_MASKS else full + sliding, sliding=sliding,
-        windowed=windowed, flash=flash, gated=stack.gated, variant=architecture.model_type,
+        masked=masked, flash=flash, gated=stack.gated, variant=architecture.model_type,
         head="last" if architecture.generates and architecture.tensors.output else "none",
     )  # fmt: skip

@@ -50,6 +50,7 @@ class Sizes(NamedTuple):
     Q: int = 0  # chunk length of a recurrent scan
     X: int = 0  # largest dequantized weight, in elements
     L: int = 0  # layers
+    F: int = 0  # width of a fused query, key and value projection
     W: int = 0  # batch × tokens that a sliding-window layer caches
 
 
@@ -144,5 +145,5 @@ def as_expr(value: Expr | int) -> Expr:
 
 NOTHING = as_expr(0)
 (
-    T, B, S, C, P, A, M, N, b, h, f, q, k, v, o, H, G, r, j, D, V, E, e, w, u, R, K, Z, Y, i, s, n, g, m, t, Q, X, L, W,
+    T, B, S, C, P, A, M, N, b, h, f, q, k, v, o, H, G, r, j, D, V, E, e, w, u, R, K, Z, Y, i, s, n, g, m, t, Q, X, L, F, W,
 ) = (Expr(((1, (index,)),), name) for index, name in enumerate(Sizes._fields))  # fmt: skip

@@ -1,0 +1,89 @@
+"""Encoders: one pass over all positions, then a head (transformers 5.23.0, models/bert and its kin).
+
+BertLayer: while the intermediate activation runs live the layer's input, the attention's output, the embeddings (a local
+of the model's forward) and the widths before and after the activation. The masked-LM head gives every position a row of the
+vocabulary beside the last hidden state and its transform.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from gpufit.facts.architecture import Architecture
+from gpufit.memory.activations.courses import Course
+from gpufit.memory.activations.decoder import GATED
+from gpufit.memory.activations.setting import Moment, Setting
+from gpufit.memory.activations.sizes import settle, stack_sizes
+from gpufit.memory.activations.symbols import NOTHING, A, D, F, H, M, N, S, T, V, as_expr, b, f, h, o, q
+from gpufit.memory.workload import Workload
+
+_EAGER_ONLY = ("mpnet", "deberta", "deberta-v2")
+
+
+def bert(c: Setting) -> list[Moment]:
+    """BertLayer, RobertaLayer, ElectraLayer, DistilBERT's TransformerBlock, AlbertLayer; MPNet adds a bias per head."""
+    eager = c.kernel == "eager"
+    around = 16 * T + (M * b if eager and c.variant != "mpnet" else NOTHING)
+    kept = A * b if eager else NOTHING
+    stream = T * b * ((2 if c.deep else 1) * h)  # embeddings and the layer's input
+    if c.variant == "mpnet":  # position_bias (batch, heads, S, S), scores over √d, softmax
+        around, kept = around + A * b, NOTHING
+    scores = 2 * (A * b) + T * b * (3 * q) + stream + around
+    return [
+        Moment("attention scores", scores, "scores before and after scaling, queries, keys, values")
+        if eager
+        else Moment("attention", T * b * (3 * q + o) + stream + 4 * (T * H) + around, "queries, keys, values, outputs"),
+        Moment("attention output", kept + T * b * (3 * q + o + 2 * h) + stream + around, "all of attention's locals"),
+        Moment("mlp", T * b * (2 * f + h) + stream + kept + around,
+               "before and after the activation, the attention's output, the layer's input, embeddings"),
+        Moment("mlp output", T * b * (f + 4 * h) + stream + kept + around,
+               "the activation, its projection, the sum and its norm beside attention's output, input and embeddings"),
+    ]  # fmt: skip
+
+
+def modernbert(c: Setting) -> list[Moment]:
+    """ModernBertLayer: pre-norm, a fused gated MLP, local and global layers with a mask and rotary tables each."""
+    eager = c.kernel == "eager"
+    around = 16 * T + 8 * S + 4 * (S * D * b) + (2 * (M * b) if eager else N if c.masked else NOTHING)
+    stream = T * b * ((2 if c.deep else 1) * h)
+    upcast = as_expr(10 if c.dtype == "bf16" else 8)
+    masked = M * b if c.masked and not eager else NOTHING
+    attention = (
+        Moment("attention scores", A * upcast + T * b * (h + F + 2 * q) + stream + around,
+               "scores, softmax and its copy, the fused projection, rotated queries and keys")
+        if eager
+        else Moment("attention", T * b * (h + F + 2 * q + o) + stream + masked + around,
+                    "the fused projection, rotated queries and keys, outputs")
+    )  # fmt: skip
+    return [
+        attention,
+        Moment("rotary", T * b * (h + F) + T * 4 * (6 * q) + stream + around if c.half else T * b * (h + F + 5 * q) + stream + around,
+               "the fused projection, its queries and keys in fp32 and their products with cos and sin"),
+        Moment("mlp", T * b * (h + (GATED + f)) + stream + around,
+               "input and gate in one tensor, the activation and the product"),
+    ]  # fmt: skip
+
+
+def heads(c: Setting) -> list[Moment]:
+    """The masked-LM head: the last hidden state, its transform, and a row of the vocabulary for every position."""
+    if c.head != "all":
+        return []
+    return [Moment("logits", T * V * b + 2 * (T * h * b) + 16 * T, "last hidden state, its transform, logits of all positions")]
+
+
+FORMS = {"bert": bert, "modernbert": modernbert, "albert": bert}
+
+
+@lru_cache(maxsize=1024)
+def _moments(form: str, setting: Setting) -> tuple[Moment, ...]:
+    return (*FORMS[form](setting), *heads(setting))
+
+
+def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
+    """The one phase of an encoder."""
+    stack = architecture.stacks[0]
+    tokens = workload.prompt_tokens
+    c = settle(architecture, workload, stack, "encode", keys=tokens, eager_only=architecture.model_type in _EAGER_ONLY)
+    sizes = stack_sizes(architecture, workload, stack, queries=tokens, keys=tokens)
+    c = c._replace(head="all" if architecture.tensors.output else "none")
+    return (Course(name="encode", cache_tokens=0, moments=((_moments(architecture.form, c), sizes),)),)
