@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,11 +11,9 @@ from gpufit.facts.json_text import MIB, parse_json
 from gpufit.facts.stored import StoredTensor, StoredWeights
 from gpufit.records import record, replace
 from gpufit.sources.files import Files, read_whole
-from gpufit.units import format_gib
+from gpufit.sources.shards import first_shards, list_models, shard_names
 
-_SHARD = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.(safetensors|gguf)")
 _CONFIG_BYTES = 4 * MIB
-_LISTED = 24
 _MOST_TENSORS = 250_000  # the most seen is 139,000: 61 layers of 384 experts with scales
 _MOST_GGUF_SHARDS = 64  # a first shard alone may carry 65,536 tensors; the most seen is 30 shards
 
@@ -43,7 +40,7 @@ def read_checkpoint(files: Files, wanted: str | None = None) -> Checkpoint:
     if wanted is not None:
         return _read_wanted(files, wanted)
     names = files.sizes()
-    ggufs = _first_shards(names, ".gguf")
+    ggufs = first_shards(names, ".gguf")
     if "config.json" not in names:
         if len(ggufs) == 1:
             return _read_gguf(files, ggufs[0])
@@ -51,7 +48,7 @@ def read_checkpoint(files: Files, wanted: str | None = None) -> Checkpoint:
     found = _read_with_config(files, None)
     if not ggufs:
         return found
-    beside = f"GGUF files lie beside and are not counted: {_listing(names, ggufs)}"
+    beside = f"GGUF files lie beside and are not counted: {list_models(names, ggufs)}"
     return replace(found, notes=(*found.notes, beside))
 
 
@@ -87,7 +84,7 @@ def _no_configuration(files: Files, ggufs: list[str]) -> GpufitError:
     """Why nothing can be read without a config.json."""
     if ggufs:
         return UsageError(
-            f"{files.label} holds {len(ggufs)} GGUF models: {_listing(files.sizes(), ggufs)}",
+            f"{files.label} holds {len(ggufs)} GGUF models: {list_models(files.sizes(), ggufs)}",
             hint=f"name one, such as {files.choose.format(ggufs[0])}",
         )
     if "adapter_config.json" in files.sizes():
@@ -121,36 +118,6 @@ def _parse_config(config: Mapping[str, Any]) -> Architecture:
     return parse_config(config)
 
 
-def _first_shards(names: Mapping[str, int], ending: str) -> list[str]:
-    """Models of that ending, a sharded one by its first shard. Projectors of vision towers are no models."""
-    found = []
-    for name in names:
-        shard = _SHARD.fullmatch(name)
-        if name.endswith(ending) and (shard is None or int(shard[2]) == 1) and "mmproj" not in name:
-            found.append(name)
-    return found
-
-
-def _listing(names: Mapping[str, int], chosen: list[str]) -> str:
-    """Names with sizes, shards of one model summed under its first."""
-    shown = [f"{name} ({format_gib(sum(names.get(n, 0) for n in shard_names(name)))})" for name in chosen[:_LISTED]]
-    rest = len(chosen) - _LISTED
-    return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
-
-
-def shard_names(name: str) -> tuple[str, ...]:
-    """All shards of the model that ``name`` is a shard of; itself where it is whole.
-
-    >>> shard_names("m-00002-of-00002.gguf")
-    ('m-00001-of-00002.gguf', 'm-00002-of-00002.gguf')
-    """
-    shard = _SHARD.fullmatch(name)
-    if shard is None or not 1 <= int(shard[2]) <= int(shard[3]) <= 2048:
-        return (name,)
-    count = int(shard[3])
-    return tuple(f"{shard[1]}-{number:05d}-of-{count:05d}.{shard[4]}" for number in range(1, count + 1))
-
-
 def _choose_safetensors(files: Files, wanted: str | None) -> tuple[str, ...]:
     """The safetensors files that make up the model; empty where there are none."""
     from gpufit.facts.safetensors import LARGEST_INDEX_BYTES, parse_index
@@ -167,10 +134,10 @@ def _choose_safetensors(files: Files, wanted: str | None) -> tuple[str, ...]:
         shards = parse_index(read_whole(files, index, LARGEST_INDEX_BYTES), index)
         return tuple(f"{folder}/{shard}" if folder else shard for shard in shards)
     names = files.sizes()
-    top = [name for name in _first_shards(names, ".safetensors") if "/" not in name and "adapter" not in name]
+    top = [name for name in first_shards(names, ".safetensors") if "/" not in name and "adapter" not in name]
     if len(top) > 1:
         raise UsageError(
-            f"{files.label} holds {len(top)} safetensors models: {_listing(names, top)}",
+            f"{files.label} holds {len(top)} safetensors models: {list_models(names, top)}",
             hint=f"name one, such as {files.choose.format(top[0])}",
         )
     return shard_names(top[0]) if top else ()
