@@ -63,6 +63,12 @@ def test_unified_memory_is_unknown_and_never_zero() -> None:
     assert (device.name, device.compute_capability, device.power_watts) == ("NVIDIA GB10", (12, 1), 4.21)
 
 
+def test_a_total_of_0_mib_is_unknown() -> None:
+    cells = CommandOutput(code=0, stdout="0, GRID, GPU-1, 0, 0, 0, 0, 40, 9.3, 70.0, 535.54, 7.5, 0\n")
+    (device,) = NvidiaSmiProbe(run=Tool(cells, CommandOutput(code=0, stdout=""))).devices()
+    assert (device.total_bytes, device.free_bytes, device.used_bytes, device.reserved_bytes) == (None,) * 4
+
+
 def test_an_older_driver_is_asked_again_with_fewer_fields() -> None:
     tool = Tool(recorded("old_field.txt", code=2), recorded("k80.csv"), CommandOutput(code=0, stdout=""))
     (device,) = NvidiaSmiProbe(run=tool).devices()

@@ -71,6 +71,11 @@ def test_cuda_visible_devices_selects_and_orders(variable: str, indices: list[in
     assert [device.index for device in chosen] == indices
 
 
+def test_a_whole_uuid_wins_over_a_longer_one_that_begins_alike() -> None:
+    short, long = (Device(name="A", source="nvml", index=i, uuid=uuid) for i, uuid in enumerate(("GPU-1", "GPU-12")))
+    assert select_visible((short, long), {"CUDA_VISIBLE_DEVICES": "GPU-1"})[0] == (short,)
+
+
 def test_without_the_variable_every_device_is_visible() -> None:
     assert select_visible(CARDS, {}) == (CARDS, ())
 

@@ -81,6 +81,16 @@ def test_a_cache_of_another_version_is_stale(source: Path, tmp_path: Path) -> No
     assert len(calls) == 2
 
 
+def test_a_changed_compiler_makes_the_cache_stale(source: Path, tmp_path: Path) -> None:
+    module = tmp_path / "compiler" / "it.py"
+    module.parent.mkdir()
+    for answer in (1, 2):
+        write(module, "# a compiler", age=10 * answer)
+        scope: dict[str, Any] = {"__name__": "it"}
+        exec(compile(f"def it(content): return {answer}", str(module), "exec"), scope)
+        assert load_compiled(source, scope["it"], cache_dir=tmp_path / "cache") == answer
+
+
 def test_an_unwritable_cache_directory_only_costs_time(source: Path, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a directory")

@@ -86,10 +86,11 @@ def _key(path: Path, found: os.stat_result, compile: Callable[[bytes], Any]) -> 
 
 
 def _source_time_ns(compile: Callable[[bytes], Any]) -> int:
-    """When the compiler's own source changed: in a source checkout the version stands still while code moves."""
+    """When the code in the compiler's folder last changed: in a source checkout the version stands still meanwhile."""
     code = getattr(compile, "__code__", None)
     try:
-        return os.stat(code.co_filename).st_mtime_ns if code else 0
+        with os.scandir(os.path.dirname(code.co_filename) if code else "") as folder:
+            return max((file.stat().st_mtime_ns for file in folder if file.name.endswith(".py")), default=0)
     except OSError:  # zipped or frozen: the version alone decides
         return 0
 
