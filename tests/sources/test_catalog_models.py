@@ -106,7 +106,6 @@ CORRECTED = {
 }
 ABSENT = {
     "MiniMaxAI/MiniMax-M3": "no reader",
-    "moonshotai/Kimi-K2.5": "no reader",
     "moonshotai/Kimi-K3": "no reader",
     "stepfun-ai/Step-3.7-Flash": "no reader",
     "nvidia/Llama-3_3-Nemotron-Super-49B-v1": "80 blocks of different shapes are no entry that a person can review",
