@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -113,12 +114,14 @@ def test_a_malformed_mock_is_exit_2(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert "GPUFIT_FAKE_GPU" in capsys.readouterr().err
 
 
+CODE = "import sys; from gpufit.cli.main import main; sys.exit(main())"
+
+
 def start(*arguments: str) -> subprocess.Popen[str]:
     environ = {**os.environ, "GPUFIT_FAKE_GPU": FAKE}
     environ.pop("CUDA_VISIBLE_DEVICES", None)
-    code = "import sys; from gpufit.cli.main import main; sys.exit(main())"
     return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
+        [sys.executable, "-c", CODE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
     )
 
 
@@ -137,11 +140,36 @@ def test_watching_streams_until_ctrl_c_and_then_exits_0(as_json: bool) -> None:
         assert (process.returncode, errors) == (0, "")
 
 
-def test_one_look_imports_no_rich_and_no_yaml() -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+def test_watching_on_a_terminal_draws_a_live_screen_and_restores_it() -> None:
+    import pty
+
+    leader, follower = pty.openpty()
+    environ = {**os.environ, "GPUFIT_FAKE_GPU": FAKE, "TERM": "xterm", "COLUMNS": "80"}
+    environ.pop("CUDA_VISIBLE_DEVICES", None)
+    command = [sys.executable, "-c", CODE, "gpus", "--watch", "--interval", "0.1"]
+    with subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=environ) as process:
+        os.close(follower)
+        shown = b""
+        while shown.count(b"Tesla T4") < 2:
+            shown += os.read(leader, 65536)
+        process.send_signal(signal.SIGINT)
+        while b"\x1b[?1049l" not in shown:  # back to the screen as it was
+            shown += os.read(leader, 65536)
+        assert process.wait(10) == 0
+    os.close(leader)
+    assert b"Traceback" not in shown
+
+
+def test_one_look_imports_no_rich_and_a_second_one_no_yaml(tmp_path: Path) -> None:
     code = (
-        "import sys; from gpufit.cli.main import main; main(['gpus']); main(['gpus']);"
-        "print([name for name in ('rich', 'torch', 'transformers', 'httpx') if name in sys.modules], file=sys.stderr)"
+        "import sys; from gpufit.cli.main import main; main(['gpus']);"
+        "print([name for name in ('rich', 'torch', 'httpx', 'yaml') if name in sys.modules], file=sys.stderr)"
     )
-    environ = {**os.environ, "GPUFIT_FAKE_GPU": FAKE}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, check=True)
-    assert done.stderr.strip() == "[]"
+    environ = {**os.environ, "GPUFIT_FAKE_GPU": FAKE, "XDG_CACHE_HOME": str(tmp_path)}
+    environ.pop("CUDA_VISIBLE_DEVICES", None)
+    looks = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, check=True)
+        for _ in range(2)
+    ]
+    assert [look.stderr.strip() for look in looks] == ["['yaml']", "[]"]
