@@ -31,7 +31,8 @@ def differences(ours: Architecture, truth: MetaModel) -> list[str]:
     buffers = {
         n: (g.shape, g.dtype, g.saved) for g in ours.tensors.groups if g.module == "buffer" for n in g.names()
     }
-    names = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "bool": "bool", "int64": "int64",
+    # a buffer in the model's own dtype has no format of its own; these models are built in fp32
+    names = {"None": "float32", "fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "bool": "bool", "int64": "int64",
              "int32": "int32", "uint8": "uint8", "complex64": "complex64"}  # fmt: skip
     theirs = {n: (s, d.removeprefix("torch."), saved) for n, (s, d, saved) in truth.buffers.items()}
     mine = {n: (s, names[str(d)], saved) for n, (s, d, saved) in buffers.items()}

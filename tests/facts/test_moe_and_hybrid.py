@@ -10,6 +10,7 @@ import pytest
 from tiny_moe_and_hybrid import TINY
 
 from gpufit.facts.architecture import Architecture
+from gpufit.facts.dtypes import TORCH_NAME
 from gpufit.facts.read import parse_config
 from gpufit.memory.kv_cache import count_cache
 from gpufit.memory.workload import Workload
@@ -33,6 +34,28 @@ def test_reader_writes_the_tensors_that_transformers_builds(name: str) -> None:
     """Names, shapes, module kinds, ties, buffers, output and fp32 rules all agree."""
     ours = parse_config(TINY[name])
     assert differences(ours, build(TINY[name], ours.model_class)) == []
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_loading_leaves_each_tensor_in_the_stated_dtype(name: str, tmp_path: Path) -> None:
+    """``from_pretrained`` in bf16, and in fp16 where its rule differs: what stays fp32 is what is said to."""
+    import torch
+    import transformers
+
+    ours = parse_config(TINY[name])
+    _real(TINY[name], ours).save_pretrained(tmp_path)
+    formats = [(torch.bfloat16, "bf16")] + [(torch.float16, "fp16")] * bool(ours.tensors.keep_fp32)
+    for dtype, short in formats:
+        model = getattr(transformers, ours.model_class).from_pretrained(tmp_path, dtype=dtype)
+        kept = ours.tensors.keep_fp32_strict + (ours.tensors.keep_fp32 if short == "fp16" else ())
+        stated = {
+            tensor: group.dtype or ("fp32" if any(part in tensor for part in kept) else short)
+            for group in ours.tensors.groups
+            if not group.tied_to
+            for tensor in group.names()
+        }
+        real = {n: str(p.dtype).removeprefix("torch.") for n, p in [*model.named_parameters(), *model.named_buffers()]}
+        assert real == {tensor: TORCH_NAME.get(dtype, dtype) for tensor, dtype in stated.items()}
 
 
 def _real(raw: dict[str, Any], ours: Architecture) -> Any:

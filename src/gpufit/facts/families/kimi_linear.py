@@ -85,7 +85,7 @@ def read(config: Config) -> Architecture:
     moe = t.blocks("model.layers", where(mlps, "sparse"))
     fused_experts(moe, hidden, experts)
     router(moe, hidden, experts)
-    correction(moe, experts)
+    correction(moe, experts, kept=False)
     gated_mlp(moe, hidden, experts.shared_width, name="mlp.shared_experts")
     block = t.blocks("model.layers", layers)
     block.norm("input_layernorm", hidden)

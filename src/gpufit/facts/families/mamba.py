@@ -93,9 +93,9 @@ def _read(config: Config, *, mixer: Mixer, model_class: str, form: str, tied: bo
     else:
         state_space_duality(block, hidden, mixer, name="mixer", bias=bias, conv_bias=conv_bias)
     if normed:  # Falcon-Mamba's norms of dt, B and C have no learned weight
-        block.buffer("mixer.dt_layernorm.weight", (mixer.inner,), "fp32", role="mixer")
-        block.buffer("mixer.b_layernorm.weight", (mixer.state,), "fp32", role="mixer")
-        block.buffer("mixer.c_layernorm.weight", (mixer.state,), "fp32", role="mixer")
+        block.add("mixer.dt_layernorm.weight", (mixer.inner,), "buffer", "mixer", saved=False)
+        block.add("mixer.b_layernorm.weight", (mixer.state,), "buffer", "mixer", saved=False)
+        block.add("mixer.c_layernorm.weight", (mixer.state,), "buffer", "mixer", saved=False)
     t.norm("backbone.norm_f", hidden)
     tied = config.flag("tie_word_embeddings", tied)
     head(t, vocab, hidden, tied=tied, embedding="backbone.embeddings")

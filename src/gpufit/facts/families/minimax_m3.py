@@ -75,7 +75,7 @@ def read(config: Config) -> Architecture:
     _joint_mlp(t.blocks("model.layers", where(mlps, "dense")).under("mlp"), hidden, dense_width)
     moe = t.blocks("model.layers", where(mlps, "sparse"))
     router(moe, hidden, experts)
-    correction(moe, experts)
+    correction(moe, experts, kept=False)
     fused_experts(moe, hidden, experts)
     _joint_mlp(moe.under("mlp.shared_experts"), hidden, experts.shared_width)
     block.norm("input_layernorm", hidden)

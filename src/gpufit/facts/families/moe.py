@@ -90,7 +90,8 @@ def write(t: Tensors, config: Config, layout: Layout) -> tuple[Stack, tuple[Cach
     if layout.correction_parameter:
         sparse.add(f"{moe}.{layout.correction_parameter}", (1, experts.count), "parameter", "router")
     if layout.correction:
-        correction(sparse, experts, name=layout.correction)
+        kept = "e_score_correction_bias" in layout.keep_fp32_strict
+        correction(sparse, experts, name=layout.correction, kept=kept)
     fused_experts(sparse, hidden, experts, name=f"{moe}.experts")
     if layout.shared and experts.shared_width:
         gated_mlp(sparse, hidden, experts.shared_width, name=f"{moe}.{layout.shared}", bias=layout.mlp_bias)

@@ -59,9 +59,13 @@ def router(block: Tensors, hidden: int, experts: Experts, *, name: str = "mlp.ga
     block.add(f"{name}.weight", (experts.count, hidden), "parameter", "router")
 
 
-def correction(block: Tensors, experts: Experts, *, name: str = "mlp.gate") -> None:
-    """The balancing bias of sigmoid routers: an fp32 buffer that the checkpoint holds."""
-    block.add(f"{name}.e_score_correction_bias", (experts.count,), "buffer", "router", dtype="fp32")
+def correction(block: Tensors, experts: Experts, *, name: str = "mlp.gate", kept: bool = True) -> None:
+    """The balancing bias of sigmoid routers, a buffer that the checkpoint holds.
+
+    Families that list it in ``_keep_in_fp32_modules_strict`` keep it fp32; the others load it in the model's dtype.
+    """
+    dtype = "fp32" if kept else None
+    block.add(f"{name}.e_score_correction_bias", (experts.count,), "buffer", "router", dtype=dtype)
 
 
 def embed(t: Tensors, vocab: int, hidden: int, name: str = "model.embed_tokens") -> None:

@@ -63,7 +63,7 @@ def read(config: Config) -> Architecture:
     gated_mlp(t.blocks("model.layers", where(mlps, "dense")), hidden, width, bias=mlp_bias)
     moe = t.blocks("model.layers", where(mlps, "sparse"))
     router(moe, hidden, experts)
-    correction(moe, experts)
+    correction(moe, experts, kept=False)
     fused_experts(moe, hidden, experts)
     gated_mlp(moe, hidden, experts.shared_width, name="mlp.shared_experts", bias=mlp_bias)
     block = t.blocks("model.layers", layers)
