@@ -5,7 +5,7 @@ from __future__ import annotations
 from gpufit.facts.architecture import Architecture
 from gpufit.facts.dtypes import DTYPE_BYTES
 from gpufit.memory.activations import Phase, estimate_phases
-from gpufit.memory.kv_cache import count_cache
+from gpufit.memory.kv_cache import count_cache, unpacked_layer_bytes
 from gpufit.memory.loading import load_temporaries
 from gpufit.memory.ranges import Range
 from gpufit.memory.runtime import CUBLAS_WORKSPACE, DRIVER_CONTEXT, RuntimeFact, runtime_fact
@@ -89,7 +89,10 @@ def _decisive(
     """
     best, best_bytes = phases[0], -1
     for phase in phases:
-        cache = final_cache if phase.name == "decode" else count_cache(architecture, workload, after_prefill=True)
+        if phase.name == "decode":
+            cache = final_cache + unpacked_layer_bytes(architecture, workload)
+        else:
+            cache = count_cache(architecture, workload, after_prefill=True)
         peak = cache + phase.activation_bytes
         if peak > best_bytes:
             best, best_bytes = phase, peak

@@ -93,3 +93,25 @@ def _token_bytes(elements: int, tokens: int, workload: Workload, kind: str) -> i
 def _state_bytes(layers: CacheLayers, dtype: str) -> int:
     """Bytes of the fixed-size state of one recurrent layer, one sequence."""
     return sum(prod(state.shape) * DTYPE_BYTES[state.dtype or dtype] for state in layers.state)
+
+
+def unpacked_layer_bytes(architecture: Architecture, workload: Workload) -> int:
+    """What a decode step adds while it unpacks one layer of a quantized cache; 0 for a cache in 16 or 32 bits.
+
+    fp8: the keys stand unpacked while the values pass through two fp32 copies, ``(q.float() * scale).to(dtype)``.
+    int8, int4: both stand unpacked, and once more joined with the newest tokens. The largest layer decides.
+    Source: transformers 5.23.0, cache_utils.py, Fp8QuantizedLayer.update and QuantizedLayer.update.
+    """
+    stored = CACHE_FORMATS.get(workload.kv_dtype or "")
+    if stored is None:
+        return 0
+    tokens = workload.new_tokens if architecture.is_encoder_decoder else workload.context_tokens
+    plain = DTYPE_BYTES[workload.dtype]
+    worst = 0
+    for layers in architecture.cache:
+        if layers.kind in ("shared", "cross"):
+            continue
+        held = tokens if layers.window_tokens is None else min(tokens, layers.window_tokens)
+        keys, values = layers.kv_heads * layers.key_dim * held, layers.kv_heads * layers.value_dim * held
+        worst = max(worst, 2 * plain * (keys + values) if stored.group else plain * keys + 8 * values)
+    return workload.batch * worst

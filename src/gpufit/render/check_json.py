@@ -58,6 +58,7 @@ def check_to_dict(check: Check) -> dict[str, object]:
         "largest_batch": check.largest_batch,
         "recommendation": option_to_dict(check.recommendation) if check.recommendation else None,
         "alternatives": [option_to_dict(option) for option in check.alternatives],
+        "weights_by_format": [{"format": name, "weights_bytes": size} for name, size in check.formats],
         "notes": list(check.notes),
     }
 

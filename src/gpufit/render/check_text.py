@@ -72,6 +72,7 @@ def _facts(check: Check, screen: Screen) -> list[str]:
             f"- reserve {format_gib(budget.reserve_bytes)}; {budget.known_by}",
         ),
     ]
+    facts.append(("weights", "alone: " + ", ".join(f"{name} {format_gib(size)}" for name, size in check.formats)))
     lines = []
     for label, text in facts:
         first, *rest = wrap(f"{label:<9}{text}", screen.width, " " * 9)

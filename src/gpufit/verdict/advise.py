@@ -83,18 +83,31 @@ class Adviser:
     def best_precision(self, workload: Workload) -> Option | None:
         """The least lossy format that fits the workload, else the least lossy that is tight, else None."""
         tight = None
-        for quant, capability in LOADABLE:
-            if not _can_run(self.device, capability):
-                continue
-            try:
-                option = self.weigh(replace(workload, quant=quant), quant)
-            except Unsupported:
-                continue
+        for option in self._precisions(workload):
             if option.verdict == "fits":
                 return option
             if option.verdict == "tight" and tight is None:
                 tight = option
         return tight
+
+    def _precisions(self, workload: Workload) -> Iterator[Option]:
+        """Every format that this card can load the model into, least loss first."""
+        half = self._half(workload.dtype)
+        formats = [(half, quant, capability) for quant, capability in LOADABLE]
+        if workload.dtype == "fp32":
+            formats.insert(0, ("fp32", "none", (0, 0)))
+        for dtype, quant, capability in formats:
+            if _can_run(self.device, capability):
+                try:
+                    yield self.weigh(replace(workload, dtype=dtype, quant=quant), dtype if quant == "none" else quant)
+                except Unsupported:  # this family has no layer that the format converts
+                    continue
+
+    def _half(self, dtype: str) -> str:
+        """The 16-bit format for this card: the one asked for, else bf16 where the card is known to compute it."""
+        if dtype != "fp32":
+            return dtype
+        return "bf16" if "bf16" in (self.device.dtypes or ()) else "fp16"
 
     def changes(self, workload: Workload, larger: Callable[[], tuple[Device, ...]]) -> tuple[Option, ...]:
         """Up to three smallest changes that make the workload fit, least loss first."""
@@ -111,7 +124,7 @@ class Adviser:
         if w.attention == "eager":
             yield self.weigh(replace(w, attention="sdpa"), "sdpa attention")
         if w.dtype == "fp32":
-            half = "bf16" if "bf16" in (self.device.dtypes or ()) else "fp16"
+            half = self._half(w.dtype)
             yield self.weigh(replace(w, dtype=half), f"{half} instead of fp32")
         if w.batch > 1 and (batch := self.largest_batch(w)):
             yield self.weigh(replace(w, batch=min(batch, w.batch)), f"batch {min(batch, w.batch)}")
@@ -130,7 +143,7 @@ class Adviser:
             yield self.weigh(with_context(workload, context), f"{prefix}context {context:,}")
 
     def _quantized(self, workload: Workload, quant: Quantization) -> Iterator[Option]:
-        changed = replace(workload, quant=quant)
+        changed = replace(workload, quant=quant, dtype=self._half(workload.dtype))
         try:
             option = self.weigh(changed, f"{quant} weights")
         except Unsupported:

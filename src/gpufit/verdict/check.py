@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gpufit.devices.device import Device
+from gpufit.errors import Unsupported
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.breakdown import Row, break_down
 from gpufit.memory.estimate import Estimate, estimate
+from gpufit.memory.weights import count_weights
 from gpufit.memory.workload import Workload
 from gpufit.records import record
-from gpufit.verdict.advise import Adviser, Option
+from gpufit.verdict.advise import LOADABLE, Adviser, Option
 from gpufit.verdict.budget import Budget, make_budget
 from gpufit.verdict.judge import Verdict
 
@@ -41,6 +43,7 @@ class Check:
     largest_batch: int
     recommendation: Option | None
     alternatives: tuple[Option, ...]
+    formats: tuple[tuple[str, int], ...]  # the weights alone in each format that an ordinary checkpoint loads into
     notes: tuple[str, ...]
 
     @property
@@ -53,6 +56,26 @@ class Check:
         from gpufit.render.check_json import check_to_dict
 
         return check_to_dict(self)
+
+
+def weights_by_format(architecture: Architecture) -> tuple[tuple[str, int], ...]:
+    """Bytes of the weights alone, from four bytes a parameter down to half a byte.
+
+    >>> from gpufit.facts.read import parse_config
+    >>> llama = parse_config({"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008,
+    ...                       "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32000})
+    >>> weights_by_format(llama)[0]
+    ('fp32', 26953662464)
+    """
+    dtype = "bf16" if architecture.dtype in ("bf16", "bfloat16") else "fp16"
+    found = [("fp32", count_weights(architecture, "fp32", "none").total_bytes)]
+    for quant, _ in LOADABLE:
+        try:
+            size = count_weights(architecture, dtype, quant).total_bytes
+        except Unsupported:
+            continue
+        found.append((dtype if quant == "none" else quant, size))
+    return tuple(found)
 
 
 def check_fit(
@@ -76,5 +99,6 @@ def check_fit(
         largest_batch=adviser.largest_batch(workload),
         recommendation=adviser.best_precision(workload),
         alternatives=adviser.changes(workload, larger) if asked.verdict == "no" else (),
+        formats=weights_by_format(subject.architecture),
         notes=(*subject.notes, *subject.architecture.notes, *device.notes, *notes),
     )  # fmt: skip

@@ -60,7 +60,7 @@ def plan_workload(
         prompt_tokens=prompt,
         new_tokens=new_tokens,
         batch=request.batch,
-        dtype=_plan_dtype(architecture, device, request.dtype, notes.append),
+        dtype=_plan_dtype(architecture, device, request.dtype, quant, notes.append),
         quant=quant,
         kv_dtype=_plan_cache(request.kv_dtype),
         attention=_plan_attention(architecture, device, request.attention, notes.append),
@@ -106,7 +106,11 @@ def _plan_tokens(architecture: Architecture, request: Request) -> tuple[int, int
 
 
 def _plan_dtype(
-    architecture: Architecture, device: Device | None, wanted: str | None, note: Callable[[str], None]
+    architecture: Architecture,
+    device: Device | None,
+    wanted: str | None,
+    quant: Quantization,
+    note: Callable[[str], None],
 ) -> str:
     runs = device.dtypes if device else None
     if wanted is not None:
@@ -120,6 +124,9 @@ def _plan_dtype(
     dtype = parse_dtype(architecture.dtype) if architecture.dtype else "fp16"
     if dtype not in ("fp32", "fp16", "bf16"):
         dtype = "bf16"
+    if dtype == "fp32" and quant != "none":
+        dtype = "bf16" if runs is not None and "bf16" in runs else "fp16"
+        note(f"stored in fp32; what {quant} does not convert is assumed to be loaded in {dtype}")
     if dtype == "bf16" and runs is not None and "bf16" not in runs:
         note("stored in bf16, which this card does not compute; fp16 is assumed")
         return "fp16"
