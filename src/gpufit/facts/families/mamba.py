@@ -64,7 +64,11 @@ def duality_cache(layers: int, mixer: Mixer) -> CacheLayers:
 
 
 def time_rank(config: Config, key: str, hidden: int) -> int:
-    """The rank of the time step: a number, or "auto" for hidden / 16, rounded up."""
+    """The rank of the time step: a number, or "auto" for hidden / 16, rounded up.
+
+    >>> time_rank(Config({"time_step_rank": "auto"}), "time_step_rank", 2560)
+    160
+    """
     if config.raw(key) in (None, "auto"):
         return -(-hidden // 16)
     rank: int = config.size(key)
@@ -72,7 +76,11 @@ def time_rank(config: Config, key: str, hidden: int) -> int:
 
 
 def expanded(config: Config, key: str, hidden: int) -> int:
-    """Inner width: ``expand`` (2 by default, may be a fraction) times the hidden width."""
+    """Inner width: ``expand`` (2 by default, may be a fraction) times the hidden width.
+
+    >>> expanded(Config({"expand": 2}), "expand", 2560)
+    5120
+    """
     inner = int(config.number(key, 2) * hidden)
     if not 1 <= inner <= 1 << 40:
         raise BadConfig(f"config key {config.path}{key} gives an inner width of {inner}")

@@ -179,7 +179,11 @@ def read_phimoe(config: Config) -> Architecture:
 
 
 def qwen_sparse_layers(config: Config, layers: int) -> tuple[int, ...]:
-    """Layers with experts by Qwen's rule: every ``decoder_sparse_step``-th that is not in ``mlp_only_layers``."""
+    """Layers with experts by Qwen's rule: every ``decoder_sparse_step``-th that is not in ``mlp_only_layers``.
+
+    >>> qwen_sparse_layers(Config({"decoder_sparse_step": 2, "mlp_only_layers": [3]}), 6)
+    (1, 5)
+    """
     step = config.layers("decoder_sparse_step", 1)
     dense = set(config.list("mlp_only_layers", ()))
     return tuple(i for i in range(layers) if i not in dense and (i + 1) % step == 0)
