@@ -20,3 +20,8 @@ def shared() -> Path:
     if not (folder / "configs" / "INDEX.csv").is_file():
         pytest.skip("the reference data lies beside the repository, not in it, and is absent here")
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--update-golden`` rewrites the texts in tests/golden, to be looked at and committed."""
+    parser.addoption("--update-golden", action="store_true", help="rewrite the texts in tests/golden")

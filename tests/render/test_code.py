@@ -1,0 +1,78 @@
+"""``--code`` prints programs that today's transformers accepts."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+import pytest
+
+from gpufit.facts.read import parse_config
+from gpufit.memory.workload import Workload
+from gpufit.render.code import auto_class, loading_code
+from gpufit.verdict.check import Subject
+
+TINY: dict[str, dict[str, Any]] = {
+    "llama": {
+        "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1,
+        "num_attention_heads": 4, "vocab_size": 100, "architectures": ["LlamaForCausalLM"],
+    },
+    "t5": {
+        "model_type": "t5", "d_model": 64, "d_ff": 128, "d_kv": 16, "num_heads": 4, "num_layers": 1,
+        "vocab_size": 100, "architectures": ["T5ForConditionalGeneration"],
+    },
+    "bert": {
+        "model_type": "bert", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1,
+        "num_attention_heads": 4, "vocab_size": 100, "architectures": ["BertForMaskedLM"],
+    },
+}  # fmt: skip
+
+
+def subject(name: str, where: str = "someone/some-model") -> Subject:
+    return Subject(name=name, origin="test", architecture=parse_config(TINY[name]), hub_id=where)
+
+
+@pytest.mark.parametrize("quant", ["none", "bnb-int8", "bnb-nf4", "bnb-nf4-dq", "bnb-fp4", "fp8", "gptq-int4-g128"])
+@pytest.mark.parametrize("name", TINY)
+def test_the_program_is_python_and_names_every_choice(name: str, quant: Any) -> None:
+    code = loading_code(subject(name), Workload(prompt_tokens=8, quant=quant, dtype="bf16", attention="eager"))
+    ast.parse(code)
+    assert "dtype=torch.bfloat16" in code
+    assert 'attn_implementation="eager"' in code
+    assert ("quantization_config=" in code) == (quant in ("bnb-int8", "bnb-nf4", "bnb-nf4-dq", "bnb-fp4", "fp8"))
+
+
+def test_a_quantized_cache_and_several_cards_are_written_out() -> None:
+    code = loading_code(subject("llama"), Workload(prompt_tokens=8, kv_dtype="fp8"), devices=2)
+    assert 'device_map="auto"' in code
+    assert '"cache_implementation": "quantized"' in code
+    ast.parse(code)
+
+
+@pytest.mark.real
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("quant", ["none", "bnb-int8", "bnb-nf4", "bnb-nf4-dq", "bnb-fp4"])
+@pytest.mark.parametrize("name", TINY)
+def test_the_program_runs_against_the_installed_libraries(name: str, quant: Any, tmp_path: Any) -> None:
+    """On a tiny model saved here, on the CPU: the very text of ``--code``, with only the device changed."""
+    torch = pytest.importorskip("torch", reason="the measure extra is not installed")
+    transformers = pytest.importorskip("transformers", reason="the measure extra is not installed")
+    pytest.importorskip("bitsandbytes", reason="the measure extra is not installed")
+    raw = TINY[name]
+    settings = {key: value for key, value in raw.items() if key not in ("model_type", "architectures")}
+    config = transformers.AutoConfig.for_model(raw["model_type"], **settings)
+    getattr(transformers, raw["architectures"][0])(config).save_pretrained(tmp_path)
+
+    code = loading_code(subject(name, str(tmp_path)), Workload(prompt_tokens=8, quant=quant, attention="eager"))
+    lines = [line for line in code.splitlines() if not line.startswith("tokenizer")]
+    scope: dict[str, Any] = {}
+    exec("\n".join(lines).replace('device_map="cuda"', 'device_map="cpu"'), scope)
+
+    model = scope["model"]
+    assert type(model).__name__ == raw["architectures"][0]
+    assert auto_class(subject(name)) in code
+    tokens = torch.tensor([[1, 2, 3]])
+    inputs = {"input_ids": tokens, **({"decoder_input_ids": tokens} if name == "t5" else {})}
+    with torch.no_grad():
+        assert torch.isfinite(model(**inputs).logits.float()).all()
+    assert (getattr(model, "quantization_method", None) is not None) == (quant != "none")
