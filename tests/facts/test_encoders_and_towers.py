@@ -148,8 +148,10 @@ def test_task_form_and_longest_context(architecture: Architecture, expected: tup
 
 
 def test_whispers_encoder_has_a_fixed_length() -> None:
-    encoder = read("whisper", "WhisperForConditionalGeneration", WHISPER).stack("encoder")
+    architecture = read("whisper", "WhisperForConditionalGeneration", WHISPER)
+    encoder = architecture.stack("encoder")
     assert encoder is not None
+    assert architecture.is_encoder_decoder
     assert encoder.positions == 30
 
 
@@ -160,6 +162,7 @@ def test_llama_vision_caches_the_picture_in_its_crossing_layers() -> None:
     tower = architecture.stack("vision")
     assert tower is not None
     assert tower.positions == 34
+    assert not architecture.is_encoder_decoder, "the prompt goes to the decoder"
     assert [(layers.kind, layers.layers) for layers in architecture.cache] == [("full", 2), ("cross", 1)]
 
 

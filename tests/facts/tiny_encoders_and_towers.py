@@ -214,6 +214,7 @@ VISION_LANGUAGE: list[tuple[str, str, Raw]] = [
         "text_config": {**TEXT, "cross_attention_layers": [1]}, "vision_config": MLLAMA_TOWER}),
     ("llama4", "Llama4ForConditionalGeneration", {"text_config": LLAMA4_TEXT, "vision_config": LLAMA4_TOWER}),
     ("gemma4_text", "Gemma4ForCausalLM", {**GEMMA4, "num_kv_shared_layers": 4, "use_double_wide_mlp": True}),
+    ("gemma4_text", "Gemma4ForCausalLM", {**GEMMA4, "layer_types": None}),
     ("gemma4", "Gemma4ForConditionalGeneration", {
         "text_config": {**GEMMA4, "dtype": "bfloat16", "hidden_size_per_layer_input": 0},
         "vision_config": {**GEMMA4_TOWER, "use_clipped_linears": True, "standardize": True, "dtype": "bfloat16"},

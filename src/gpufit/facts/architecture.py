@@ -143,8 +143,8 @@ class Architecture:
 
     @property
     def is_encoder_decoder(self) -> bool:
-        """Whether a separate encoder feeds the decoder by cross-attention."""
-        return any(layers.kind == "cross" for layers in self.cache) and len(self.stacks) > 1
+        """Whether an encoder takes the prompt and feeds the decoder by cross-attention (a picture tower takes none)."""
+        return any(layers.kind == "cross" for layers in self.cache) and self.stack("encoder") is not None
 
     def stack(self, role: StackRole) -> Stack | None:
         """The stack of that role, or None."""

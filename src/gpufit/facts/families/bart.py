@@ -33,6 +33,7 @@ class Layout:
     embedding_norm: bool = False
     final_norm: bool = False
     logits_bias: bool = True
+    form: str = "bart"
 
 
 BART = Layout(family="Bart", offset=2, embedding_norm=True)
@@ -42,7 +43,7 @@ M2M_100 = Layout(family="M2M100", positions="sine-buffer", offset=2, final_norm=
 MARIAN = Layout(family="Marian", generator="MTModel", positions="sine-table")
 BLENDERBOT = Layout(family="Blenderbot", final_norm=True)
 BLENDERBOT_SMALL = Layout(family="BlenderbotSmall", embedding_norm=True)
-LED = Layout(family="LED", base="led", embedding_norm=True)
+LED = Layout(family="LED", base="led", embedding_norm=True, form="led")  # attends in windows
 
 
 @record
@@ -105,7 +106,7 @@ def _read(config: Config, layout: Layout) -> Architecture:
         t.linear("classification_head.dense", decoder.hidden, decoder.hidden, bias=True, role="head")
         t.linear("classification_head.out_proj", decoder.hidden, labels(config, 3), bias=True, role="head")
     return finish(
-        config, t, model_class=model_class, task="seq2seq", form="bart", vocab_size=vocab,
+        config, t, model_class=model_class, task="seq2seq", form=layout.form, vocab_size=vocab,
         stacks=(stack("decoder", decoder), stack("encoder", encoder)), cache=seq2seq_cache(decoder),
         max_context_tokens=decoder.positions, output="lm_head.weight" if generates else None,
     )  # fmt: skip

@@ -53,5 +53,5 @@ def read(config: Config) -> Architecture:
     attention = Attention(heads=s.heads, kv_heads=s.heads, head_dim=head_dim, value_dim=head_dim, rope_dim=head_dim)
     return encoder(
         config, t, model_class=model_class, stack=replace(stack(config, s), attention=attention, gated=True),
-        vocab=s.vocab, max_context=s.positions, form="modernbert", output=output,
+        vocab=s.vocab, max_context=s.positions, form="nomic_bert", output=output,
     )  # fmt: skip
