@@ -45,10 +45,11 @@ FORMS: dict[str, str] = {
         "dense",
     ),
     **dict.fromkeys(("gpt2", "gpt_bigcode", "opt", "gpt_neox", "falcon", "gptj", "bloom"), "gpt"),
-    **dict.fromkeys(("bert", "modernbert", "albert"), "encoder"),
+    **dict.fromkeys(("bert", "modernbert", "albert", "deberta"), "encoder"),
     **dict.fromkeys(("bart", "t5", "whisper"), "seq2seq"),
     **dict.fromkeys(
-        ("moe", "shared_moe", "olmoe", "granitemoe", "phimoe", "minimax_m2", "glm4_moe", "ernie4_5_moe", "hunyuan_moe"), "moe"
+        ("moe", "shared_moe", "olmoe", "granitemoe", "phimoe", "minimax_m2", "glm4_moe", "ernie4_5_moe", "hunyuan_moe",
+         "mla_moe"), "moe"
     ),
 }  # fmt: skip
 

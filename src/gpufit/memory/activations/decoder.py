@@ -134,8 +134,14 @@ def ambient(block: Block, c: Setting) -> Expr:
     return alive
 
 
-def decoder_moments(block: Block, c: Setting, mlp: tuple[Moment, ...] | None = None) -> tuple[Moment, ...]:
-    """All moments of one phase above the cache. ``mlp`` replaces the dense MLP (mixtures of experts)."""
+def decoder_moments(
+    block: Block, c: Setting, mlp: tuple[Moment, ...] | None = None, attention: tuple[Moment, ...] | None = None
+) -> tuple[Moment, ...]:
+    """All moments of one phase above the cache.
+
+    ``mlp`` replaces the dense MLP (mixtures of experts), ``attention`` every moment of attention (latent attention,
+    recurrent mixers); both are given above the residual stream.
+    """
     single = 0 if c.deep else 1  # with one layer the embeddings are the layer's input
     stream = T * b * ((block.stream - single) * h)
     mlp_stream = T * b * ((block.mlp_stream - single) * h)
@@ -144,10 +150,16 @@ def decoder_moments(block: Block, c: Setting, mlp: tuple[Moment, ...] | None = N
     before = block.previous_scores * (A * b) if eager and c.deep else NOTHING
     around = ambient(block, c)
 
+    if attention is not None:
+        mixing = [Moment(m.name, m.formula + stream + before + around, m.alive) for m in attention]
+    else:
+        mixing = [
+            *_rotary_moments(block, c, stream + before + around),
+            *_query_norm_moments(block, c, stream + before + around),
+            *_attention_moments(block, c, stream, before + around),
+        ]
     moments = [
-        *_rotary_moments(block, c, stream + before + around),
-        *_query_norm_moments(block, c, stream + before + around),
-        *_attention_moments(block, c, stream, before + around),
+        *mixing,
         Moment("norm", T * b * ((block.norm_stream - single) * h) + T * norm_copies(block.norm, h, c.half) + kept + around,
                "the residual stream and the fp32 copies of a normalization"),
     ]  # fmt: skip

@@ -14,7 +14,7 @@ from gpufit.memory.activations.courses import Course
 from gpufit.memory.activations.decoder import GATED
 from gpufit.memory.activations.setting import Moment, Setting
 from gpufit.memory.activations.sizes import settle, stack_sizes
-from gpufit.memory.activations.symbols import NOTHING, A, D, F, H, M, N, S, T, V, as_expr, b, f, h, o, q
+from gpufit.memory.activations.symbols import NOTHING, A, B, D, F, H, M, N, S, T, V, X, as_expr, b, f, h, o, q
 from gpufit.memory.workload import Workload
 
 _EAGER_ONLY = ("mpnet", "deberta", "deberta-v2")
@@ -23,7 +23,7 @@ _EAGER_ONLY = ("mpnet", "deberta", "deberta-v2")
 def bert(c: Setting) -> list[Moment]:
     """BertLayer, RobertaLayer, ElectraLayer, DistilBERT's TransformerBlock, AlbertLayer; MPNet adds a bias per head."""
     eager = c.kernel == "eager"
-    around = 16 * T + (M * b if eager and c.variant != "mpnet" else NOTHING)
+    around = 16 * T
     kept = A * b if eager else NOTHING
     stream = T * b * ((2 if c.deep else 1) * h)  # embeddings and the layer's input
     if c.variant == "mpnet":  # position_bias (batch, heads, S, S), scores over √d, softmax
@@ -64,6 +64,21 @@ def modernbert(c: Setting) -> list[Moment]:
     ]  # fmt: skip
 
 
+def deberta(c: Setting) -> list[Moment]:
+    """DisentangledSelfAttention (DeBERTa-v2/v3), eager only: X rows of relative positions in (batch·heads, ·, d) copies for
+    queries and keys; scores, both gathered biases, their sum and the ungathered product are alive together. The int64
+    mask (batch, S, S) and three int64 position matrices (S, S) live on.
+    """
+    ids = 16 * T + 8 * M + 8 * N
+    table = X * h * b
+    stream = T * b * ((2 if c.deep else 1) * h)
+    return [
+        Moment("attention scores", 4 * (A * b) + H * T * X * b + T * b * (h + 3 * q) + stream + 2 * (B * table) + table + 16 * N + ids,
+               "scores, two gathered biases, their sum, the ungathered product, queries, keys, values, tables, indices"),
+        Moment("mlp", T * b * (2 * f + h) + stream + A * b + table + ids, "before and after the activation, attention's output"),
+    ]  # fmt: skip
+
+
 def heads(c: Setting) -> list[Moment]:
     """The masked-LM head: the last hidden state, its transform, and a row of the vocabulary for every position."""
     if c.head != "all":
@@ -71,7 +86,7 @@ def heads(c: Setting) -> list[Moment]:
     return [Moment("logits", T * V * b + 2 * (T * h * b) + 16 * T, "last hidden state, its transform, logits of all positions")]
 
 
-FORMS = {"bert": bert, "modernbert": modernbert, "albert": bert}
+FORMS = {"bert": bert, "deberta": deberta, "modernbert": modernbert, "albert": bert}
 
 
 @lru_cache(maxsize=1024)
@@ -84,6 +99,8 @@ def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
     stack = architecture.stacks[0]
     tokens = workload.prompt_tokens
     c = settle(architecture, workload, stack, "encode", keys=tokens, eager_only=architecture.model_type in _EAGER_ONLY)
-    sizes = stack_sizes(architecture, workload, stack, queries=tokens, keys=tokens)
+    table = next((g.shape[0] for g in architecture.tensors.groups if g.name.endswith("rel_embeddings.weight")), 0)
+    sizes = stack_sizes(architecture, workload, stack, queries=tokens, keys=tokens, extra=table)
     c = c._replace(head="all" if architecture.tensors.output else "none")
-    return (Course(name="encode", cache_tokens=0, moments=((_moments(architecture.form, c), sizes),)),)
+    return (Course(name="encode", cache_tokens=0, moments=((_moments(architecture.form, c), sizes),),
+                   exact=architecture.model_type != "deberta"),)

@@ -16,6 +16,7 @@ from functools import lru_cache
 
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Course, steps
+from gpufit.memory.activations.latent import latent_attention
 from gpufit.memory.activations.decoder import GATED, Block, decoder_moments
 from gpufit.memory.activations.setting import Moment, Setting
 from gpufit.memory.activations.sizes import settle, stack_sizes
@@ -38,6 +39,8 @@ class Routed:
     fp32_weights: bool = False
     shared: str = "none"
     router: Expr = E * b
+    latent: bool = False
+    exact: bool = True
 
 
 FORMS: dict[str, Routed] = {
@@ -48,9 +51,11 @@ FORMS: dict[str, Routed] = {
     "olmoe": Routed(block=replace(LLAMA, query_norm="before values")),
     "granitemoe": Routed(),
     "phimoe": Routed(block=replace(LLAMA, norm="layer")),
-    "minimax_m2": Routed(block=replace(LLAMA, query_norm="before values", rotary="partial")),
+    "minimax_m2": Routed(block=replace(LLAMA, query_norm="before values", rotary="partial"), fp32_weights=True),
     "glm4_moe": Routed(block=replace(LLAMA, rotary="partial"), fp32_weights=True, shared="after"),
     "ernie4_5_moe": Routed(fp32_weights=True, shared="after"),
+    # DeepseekV3Attention; only the first layers are dense
+    "mla_moe": Routed(fp32_weights=True, shared="after", latent=True, router=E * 4),
     "hunyuan_moe": Routed(shared="before"),
 }
 
@@ -77,7 +82,8 @@ def expert_moments(routed: Routed, c: Setting) -> tuple[Moment, ...]:
 
 @lru_cache(maxsize=1024)
 def _moments(routed: Routed, setting: Setting) -> tuple[Moment, ...]:
-    return decoder_moments(routed.block, setting, expert_moments(routed, setting))
+    attention = latent_attention(setting) if routed.latent else None
+    return decoder_moments(routed.block, setting, expert_moments(routed, setting), attention)
 
 
 def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
@@ -86,7 +92,7 @@ def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
     stack = architecture.stacks[0]
     return tuple(
         Course(
-            name=step.name, cache_tokens=step.cached,
+            name=step.name, cache_tokens=step.cached, exact=routed.exact,
             moments=((_moments(routed, settle(architecture, workload, stack, step.name, keys=step.keys)),
                       stack_sizes(architecture, workload, stack, queries=step.queries, keys=step.keys)),),
         )

@@ -9,20 +9,25 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from gpufit.errors import Undecided
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Course
 from gpufit.memory.activations.setting import Moment, PhaseName, Setting
 from gpufit.memory.activations.sizes import settle, stack_sizes
-from gpufit.memory.activations.symbols import NOTHING, A, B, H, M, N, P, S, T, V, Y, Z, b, f, h, k, o, q, v
+from gpufit.memory.activations.symbols import NOTHING, A, B, H, N, P, S, T, V, X, Y, Z, b, f, h, k, o, q, v
 from gpufit.memory.workload import Workload
+
+
+_ONE_TABLE = ("pegasus", "marian", "blenderbot", "blenderbot-small")  # positions are not expanded over the batch
 
 
 def bart_encoder(c: Setting) -> list[Moment]:
     """BartEncoderLayer: embeddings, layer input, residual and attention output beside the MLP; positions live on."""
     eager = c.kernel == "eager"
-    around = 16 * T + (M * b if eager else NOTHING)
+    around = 16 * T
     kept = A * b if eager else NOTHING
-    stream = T * b * ((2 if c.deep else 1) * h)
+    table = S if c.variant in _ONE_TABLE else T
+    stream = T * b * ((2 if c.deep else 1) * h) + table * b * h  # embeddings, layer input, position embeddings
     prenorm = c.variant not in ("bart",)
     attention = stream + T * b * ((h if prenorm else NOTHING) + 3 * q)
     return [
@@ -41,19 +46,19 @@ def t5_encoder(c: Setting) -> list[Moment]:
     """
     eager = c.kernel == "eager"
     fp16 = c.dtype == "fp16"
-    residual = T * ((2 if c.deep else 1) * h) * (4 if fp16 else b)
-    stream = residual + (T * b * h if c.deep else NOTHING) + T * b * h
-    bias = H * (N * b)
-    around = 16 * T + bias + (M * b if eager and False else NOTHING)
+    residual = T * h * (4 if fp16 else b)
+    entry = T * b * h if c.deep else NOTHING  # the embeddings
+    around = 16 * T + H * (N * b)
     kept = A * b if eager else NOTHING
     width = (10 * f if c.gated else 6 * f) if fp16 else b * ((4 if c.gated else 2) * f)
-    upcast = (6 * b if c.half else 2 * b) if False else 2 * b
+    attention = T * b * (3 * q + h) + residual + entry + around
+    copies = H * (N * b) * (2 if c.masked else 1)  # laid out whole, then padded where rows are not on 16 bytes
     return [
-        Moment("attention scores", A * upcast + T * b * (3 * q) + stream + around,
-               "scores and their softmax, queries, keys, values, the position bias")
+        Moment("attention scores", 2 * (A * b) + attention, "scores and their softmax, queries, keys, values, the position bias")
         if eager
-        else Moment("attention", T * b * (3 * q + o) + stream + around + A * b * 0, "queries, keys, values and outputs"),
-        Moment("mlp", T * width + stream + kept + around, "the activation (in fp16 beside its fp32 cast), residuals, position bias"),
+        else Moment("attention", T * b * o + copies + attention, "queries, keys, values, outputs, copies of the position bias"),
+        Moment("mlp", T * width + T * b * h + 2 * residual + entry + kept + around,
+               "the activation (in fp16 beside its fp32 cast), residuals, position bias"),
     ]  # fmt: skip
 
 
@@ -62,7 +67,7 @@ def whisper_encoder(c: Setting) -> list[Moment]:
     eager = c.kernel == "eager"
     kept = A * b if eager else NOTHING
     stream = T * b * 2 * h
-    features = T * 2 * 80 * 2
+    features = T * X * b
     return [
         Moment("attention scores", 2 * (A * b) + T * b * (h + 3 * q) + stream + features, "scores, queries, keys, values")
         if eager
@@ -75,9 +80,9 @@ def whisper_encoder(c: Setting) -> list[Moment]:
 ENCODERS = {"bart": bart_encoder, "t5": t5_encoder, "whisper": whisper_encoder}
 
 
-def decoder_step(c: Setting) -> list[Moment]:
+def decoder_step(c: Setting, form: str) -> list[Moment]:
     """One new token per sequence. ``prefill`` also fills the cross-attention cache; ``decode`` grows the other."""
-    around = Z * h * b + 8 * Z + 8 * P
+    around = Z * h * b + (Z * X * b if form == "whisper" else 8 * Z) + 8 * P
     logits = B * V * b
     moments = [
         Moment("mlp", T * b * (2 * f + 6 * h) + around, "before and after the activation, residuals, the encoder's output"),
@@ -100,21 +105,27 @@ def _encoder(form: str, setting: Setting) -> tuple[Moment, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _decoder(setting: Setting) -> tuple[Moment, ...]:
-    return tuple(decoder_step(setting))
+def _decoder(form: str, setting: Setting) -> tuple[Moment, ...]:
+    return tuple(decoder_step(setting, form))
 
 
 def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
     """Encode, then the first and the last step of the decoder."""
+    if architecture.model_type == "led":
+        raise Undecided("gpufit has no activation formula for LED's sliding-window attention",
+                        hint="gpufit replay runs the real modelling code instead")  # fmt: skip
     encoder = next(s for s in architecture.stacks if s.role in ("encoder", "audio"))
     decoder = next((s for s in architecture.stacks if s.role in ("decoder", "text")), None)
     tokens = encoder.positions or workload.prompt_tokens
+    features = 2 * _mel_bins(architecture) if architecture.form == "whisper" else 0
     setting = settle(architecture, workload, encoder, "encode", keys=tokens)
+    if architecture.form == "t5":  # attention.cpp, preprocess_mask
+        setting = setting._replace(masked=tokens % 8 != 0)
     courses = [
         Course(
             name="encode", cache_tokens=0,
             moments=((_encoder(architecture.form, setting),
-                      stack_sizes(architecture, workload, encoder, queries=tokens, keys=tokens)),),
+                      stack_sizes(architecture, workload, encoder, queries=tokens, keys=tokens, extra=features)),),
         )
     ]  # fmt: skip
     if decoder is None or not architecture.generates:
@@ -124,8 +135,14 @@ def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
         courses.append(
             Course(
                 name=name, cache_tokens=cached,
-                moments=((_decoder(settle(architecture, workload, decoder, name, keys=cached)),
-                          stack_sizes(architecture, workload, decoder, queries=1, keys=cached, sources=tokens)),),
+                moments=((_decoder(architecture.form, settle(architecture, workload, decoder, name, keys=cached)),
+                          stack_sizes(architecture, workload, decoder, queries=1, keys=cached, sources=tokens,
+                                      extra=features)),),
             )
         )  # fmt: skip
     return tuple(courses)
+
+
+def _mel_bins(architecture: Architecture) -> int:
+    """Whisper's first convolution (h, mel bins, 3); two frames make one encoder token."""
+    return next((g.shape[1] for g in architecture.tensors.groups if g.name.endswith("conv1.weight")), 80)

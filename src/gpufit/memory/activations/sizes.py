@@ -12,16 +12,16 @@ from gpufit.records import replace
 
 _NO_ATTENTION = Attention(heads=0, kv_heads=0, head_dim=0, value_dim=0)
 # their forward makes a full and a sliding mask, whichever layers there are
-_TWO_MASKS = ("gemma2", "gemma3_text", "olmo3", "cohere2")
+_TWO_MASKS = ("gemma2", "gemma3", "gemma3_text", "olmo3", "cohere2", "qwen2_moe")
 LARGEST_FLASH_HEAD = 256  # sdp_utils.cpp, check_head_dim_size_flash
 
 
 def stack_sizes(
-    architecture: Architecture, workload: Workload, stack: Stack, *, queries: int, keys: int, sources: int = 0
+    architecture: Architecture, workload: Workload, stack: Stack, *, queries: int, keys: int, sources: int = 0, extra: int = 0
 ) -> Sizes:
     """Every letter for ``queries`` new tokens per sequence that attend to ``keys`` tokens.
 
-    ``sources`` are the encoder's tokens per sequence where the stack attends to them too.
+    ``extra`` is the letter X of the families that need it. ``sources`` are the encoder's tokens per sequence where the stack attends to them too.
     """
     a = stack.attention or _NO_ATTENTION
     fused = a.heads * a.head_dim + a.kv_heads * (a.head_dim + a.value_dim)
@@ -40,7 +40,7 @@ def stack_sizes(
         *((x.count, x.per_token, x.width, x.shared_width) if x else (0, 0, 0, 0)),
         a.query_rank, a.kv_rank, batch * sources, a.heads * tokens * sources,
         *((mixer.inner, mixer.state, mixer.conv, mixer.groups, mixer.heads, mixer.time_rank, 256) if mixer else (0,) * 7),
-        0, stack.layers, fused, batch * min(keys, max(windows, default=0)),
+        extra, stack.layers, fused, batch * min(keys, max(windows, default=0)),
     )  # fmt: skip
 
 

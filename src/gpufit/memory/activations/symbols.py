@@ -48,7 +48,7 @@ class Sizes(NamedTuple):
     m: int = 0  # heads of a recurrent mixer
     t: int = 0  # time-step rank of a recurrent mixer
     Q: int = 0  # chunk length of a recurrent scan
-    X: int = 0  # largest dequantized weight, in elements
+    X: int = 0  # rows of a relative position table; input features of one encoder token
     L: int = 0  # layers
     F: int = 0  # width of a fused query, key and value projection
     W: int = 0  # batch × tokens that a sliding-window layer caches
