@@ -18,6 +18,7 @@ from tiny_encoders_and_towers import BART, BERT, CASES, GEMMA4, MLLAMA_TOWER, T5
 from gpufit.errors import BadConfig, GpufitError, UnknownFamily
 from gpufit.facts.architecture import Architecture
 from gpufit.facts.families import READERS
+from gpufit.facts.families.nesting import TEXT_MODELS
 from gpufit.facts.read import parse_config
 
 MINE = frozenset(model_type for model_type, _, _ in CASES)
@@ -80,6 +81,26 @@ def test_the_comparison_sees_one_dimension_off(oracle: Any) -> None:
     truth = oracle.build({**BERT, "model_type": "bert"}, "BertModel")
     found = differences(read("bert", "BertModel", {**BERT, "intermediate_size": 41}), truth)
     assert any("intermediate.dense.weight" in line for line in found)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("kind", sorted(kind for kind, (_, defaults) in TEXT_MODELS.items() if defaults))
+def test_what_a_text_section_leaves_out_is_its_classes_default(oracle: Any, kind: str) -> None:
+    import transformers
+
+    config = transformers.AutoConfig.for_model(kind)
+    defaults = TEXT_MODELS[kind][1]
+    assert {key: getattr(config, key) for key in defaults} == dict(defaults)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("kind", sorted({"llama", "mistral", "qwen2", "gemma2", "gemma3_text", "phi3", "qwen3"}))
+def test_a_bare_text_section_is_read_as_transformers_fills_it(oracle: Any, kind: str) -> None:
+    from compare import differences
+
+    raw = {"text_config": {"model_type": kind}, "vision_config": {"model_type": "clip_vision_model"}}
+    truth = oracle.build({**raw, "model_type": "llava"}, "LlavaForConditionalGeneration")
+    assert differences(read("llava", "LlavaForConditionalGeneration", raw), truth) == []
 
 
 def _published() -> Iterator[tuple[str, str, int]]:

@@ -69,7 +69,7 @@ def _read(config: Config, layout: Layout) -> Architecture:
     tower = TOWERS[kind](t.under("model.vision_tower"), vision)
     layout.projector(t.under("model.multi_modal_projector"), config, tower, hidden)
     t.groups.extend(text.groups)
-    tied = tied_embeddings(config, layout.tied, text_too=layout.text_ties_too)
+    tied = tied_embeddings(config, layout.tied, decoder=decoder if layout.text_ties_too else None)
     output = output_head(t, decoder, embedding="model.language_model.embed_tokens.weight" if tied else None)
     return finish_nested(config, t, decoder, model_class=model_class, towers=(tower,), output=output)
 

@@ -47,8 +47,14 @@ TEXT_MODELS: dict[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "qwen3_vl_text": ("qwen3", _defaults(4096, 22016, 32, 32, 151936, 128000)),
     "qwen3_vl_moe_text": ("qwen3_moe", _defaults(2048, 5632, 24, 16, 151936, 128000)),
-    "qwen3_5_text": ("qwen3_5_text", {}),
-    "qwen3_5_moe_text": ("qwen3_5_moe_text", {}),
+    "qwen3_5_text": ("qwen3_5_text", _defaults(4096, 12288, 32, 16, 248320, 32768)),
+    "qwen3_5_moe_text": (
+        "qwen3_5_moe_text",
+        {
+            "hidden_size": 2048, "num_hidden_layers": 40, "num_attention_heads": 16, "vocab_size": 248320,
+            "max_position_embeddings": 32768,
+        },
+    ),
     "llama4_text": (
         "llama4_text", _defaults(5120, 8192, 48, 40, 202048, 131072)
     ),
@@ -97,11 +103,14 @@ def output_head(t: Tensors, decoder: Architecture, *, embedding: str | None, nam
     return f"{name}.weight"
 
 
-def tied_embeddings(config: Config, default: bool, *, text_too: bool = False) -> bool:
-    """The outer ``tie_word_embeddings`` decides; in LLaVA's line the text section's counts as well."""
-    section = config.section("text_config")
-    inner = section.flag("tie_word_embeddings", False) if text_too and section else False
-    return bool(config.flag("tie_word_embeddings", default) or inner)
+def tied_embeddings(config: Config, default: bool, *, decoder: Architecture | None = None) -> bool:
+    """The outer ``tie_word_embeddings`` decides; in LLaVA's line the ``decoder``'s own answer counts as well."""
+    return bool(config.flag("tie_word_embeddings", default)) or (decoder is not None and _ties_its_head(decoder))
+
+
+def _ties_its_head(decoder: Architecture) -> bool:
+    inventory = decoder.tensors
+    return any(group.tied_to for group in inventory.groups if group.name == inventory.output)
 
 
 def finish_nested(
