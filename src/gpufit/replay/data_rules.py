@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 
 def answer_item(tensor: torch.Tensor) -> Any:
-    """``.item()``, ``bool()`` and ``if tensor``: True for a truth value, else undecided; sizes kept on the CPU are real."""
+    """``.item()``, ``bool()`` and ``if tensor``: True for a truth value, else undecided; the CPU's are real."""
     import torch
 
     if tensor.device.type != "meta":
-        return torch.ops.aten._local_scalar_dense.default(tensor)
+        from torch.utils._python_dispatch import _disable_current_modes
+
+        with _disable_current_modes():
+            return tensor.item()
     if tensor.dtype is torch.bool:
         return True
     raise Undecided(

@@ -9,6 +9,7 @@ from gpufit.replay.cuda_attention import Capability
 from gpufit.replay.generation import encode, generate, translate
 from gpufit.replay.recording import Recording
 from gpufit.replay.tracker import Tracker
+from gpufit.replay.training_step import TrainingSetup, make_optimizer, prepare_for_training, train
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,7 @@ def record_inference(
     from gpufit.replay.cuda_ops import cuda_behaviour
 
     device = next(model.parameters()).device.type
-    tracker = Tracker(device)
+    tracker = make_tracker(device, capability)
     tracker.register(resident_tensors(model))
     steps: Any = encode
     sizes: dict[str, int] = {"prompt": prompt, "batch": batch}
@@ -38,6 +39,34 @@ def record_inference(
     return tracker.recording()
 
 
+def record_training(
+    model: Any, setup: TrainingSetup, *, tokens: int, batch: int = 1, capability: Capability | None = (8, 0)
+) -> Recording:
+    """Track a training step (the second; the first fills the optimizer's states)."""
+    from gpufit.replay.cuda_ops import cuda_behaviour
+
+    model = prepare_for_training(model, setup)
+    device = next(model.parameters()).device.type
+    tracker = make_tracker(device, capability)
+    tracker.register(resident_tensors(model))
+    optimizer = make_optimizer(model, setup.optimizer)
+    with cuda_behaviour(capability) if capability else nullcontext():
+        train(model, tracker, optimizer, tokens=tokens, batch=batch, device=device)
+    return tracker.recording()
+
+
+def make_tracker(device_type: str, capability: Capability | None) -> Tracker:
+    """A tracker with the rules that tensors without data need."""
+    if device_type != "meta":
+        return Tracker(device_type)
+    from gpufit.replay.data_rules import data_rules
+    from gpufit.replay.quantized import bitsandbytes_rules
+
+    return Tracker(device_type, {**data_rules(), **(bitsandbytes_rules(capability) if capability else {})})
+
+
 def resident_tensors(model: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
-    """Parameters, then buffers, by name."""
-    return [*model.named_parameters(), *model.named_buffers()]
+    """Parameters, then buffers, then the scales and code books of quantized layers, by name."""
+    from gpufit.replay.quantized import quantization_tensors
+
+    return [*model.named_parameters(), *model.named_buffers(), *quantization_tensors(model)]

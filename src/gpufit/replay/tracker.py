@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,9 @@ class Tracker:
     which torch keeps alive as long as the storage itself.
     """
 
-    def __init__(self, device_type: str) -> None:
+    def __init__(self, device_type: str, rules: Mapping[Any, Callable[..., Any]] | None = None) -> None:
         self.device_type = device_type
+        self.rules = rules or {}  # operator -> what runs in its place, itself seen
         self.events: list[Event] = []
         self.residents: list[Event] = []
         self.phases: list[Phase] = []
@@ -41,6 +42,15 @@ class Tracker:
                 self.see(item, op)
         elif hasattr(result, "untyped_storage"):
             self._birth(result, self.events, op, self.module)
+
+    def see_all(self, container: Any, op: str) -> None:
+        """Count tensors that are handed in, inside tuples, lists and dictionaries."""
+        items = list(container.values()) if isinstance(container, dict) else container
+        if isinstance(items, (tuple, list)):
+            for item in items:
+                self.see_all(item, op)
+        else:
+            self.see(items, op)
 
     def scratch(self, size_bytes: int, op: str) -> None:
         """Count memory that a kernel takes and gives back inside one operation."""
@@ -78,14 +88,15 @@ class Tracker:
         """See every operation inside, and know which of the modules' children runs."""
         from torch.utils._python_dispatch import TorchDispatchMode
 
-        from gpufit.replay.data_rules import data_rules
-
-        tracker = self
-        rules = data_rules() if self.device_type == "meta" else {}
+        tracker, rules = self, self.rules
 
         class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignore]
             def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-                result = rules.get(func, func)(*args, **(kwargs or {}))
+                rule = rules.get(func)
+                if rule is not None:
+                    with self:
+                        return rule(*args, **(kwargs or {}))
+                result = func(*args, **(kwargs or {}))
                 tracker.see(result, func.overloadpacket.__name__)
                 return result
 

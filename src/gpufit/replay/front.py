@@ -1,0 +1,211 @@
+"""A configuration or any module in, a :class:`Replay` out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from gpufit.errors import Undecided, Unsupported, UsageError
+from gpufit.facts.read import parse_config
+from gpufit.memory.activations import estimate_phases
+from gpufit.memory.kv_cache import count_cache
+from gpufit.memory.runtime import CUBLAS_WORKSPACE, runtime_fact
+from gpufit.memory.workload import Workload
+from gpufit.replay.allocator_options import AllocatorOptions
+from gpufit.replay.record import PhaseReplay, Replay
+from gpufit.replay.recording import Recording, find_peaks
+
+if TYPE_CHECKING:
+    import torch
+
+    from gpufit.facts.architecture import Architecture
+    from gpufit.replay.training_step import TrainingSetup
+
+DEFAULT_CAPABILITY = (8, 0)
+Progress = Callable[[str], None]
+
+
+def replay_config(
+    raw: Mapping[str, Any],
+    workload: Workload,
+    *,
+    name: str = "",
+    training: TrainingSetup | None = None,
+    options: AllocatorOptions | None = None,
+    progress: Progress | None = None,
+) -> Replay:
+    """Run the installed transformers' own code for a config.json on tensors without data.
+
+    With ``training`` the prompt is the training sequence. Raises UsageError where torch or transformers is missing,
+    UnknownFamily where transformers has no such model, Undecided where the code asks for data.
+    """
+    say = progress or (lambda text: None)
+    require_libraries()
+    _refuse_what_is_not_replayed(workload, training)
+    say("importing transformers")
+    from gpufit.replay.build import build_model
+    from gpufit.replay.run import record_inference, record_training
+
+    say("building the model without weights")
+    model = build_model(raw, dtype=workload.dtype, attention=workload.attention)
+    notes = [_attention_note(model, workload)]
+    if workload.quant != "none":
+        from gpufit.replay.quantized import quantize_model
+
+        quantize_model(model, workload.quant, workload.dtype)
+    capability = workload.compute_capability or DEFAULT_CAPABILITY
+    say("running the modelling code")
+    if training is not None:
+        recording = record_training(
+            model, training, tokens=workload.prompt_tokens, batch=workload.batch, capability=capability
+        )
+    else:
+        recording = record_inference(
+            model, prompt=workload.prompt_tokens, new=workload.new_tokens, batch=workload.batch, capability=capability
+        )
+        notes.append("decode is the last step, over a cache filled at once: reserved bytes of growing it are not shown")
+    say("walking the allocator")
+    forms = {} if training is not None else closed_forms(_architecture(raw), workload)
+    kind = f"training, {training.kind}" if training else "inference"
+    return assemble(
+        recording, model=name or type(model).__name__, work=kind, capability=capability, options=options, forms=forms,
+        notes=tuple(filter(None, notes)), warm_up=True,
+    )  # fmt: skip
+
+
+def replay_module(
+    module: torch.nn.Module,
+    inputs: Mapping[str, Any] | tuple[Any, ...],
+    *,
+    backward: bool = False,
+    capability: tuple[int, int] = DEFAULT_CAPABILITY,
+    options: AllocatorOptions | None = None,
+) -> Replay:
+    """Peaks of a forward pass (with ``backward``, of the sum's gradient too) of any module on the meta device.
+
+    The module and its inputs are moved to the meta device: a copy without data is made, the module stays as it is.
+
+    >>> import pytest; torch = pytest.importorskip("torch")
+    >>> replay = replay_module(torch.nn.Linear(256, 1024), (torch.zeros(8, 256),))
+    >>> replay.resident_bytes, replay.peak.above_bytes
+    (1052672, 40960)
+    """
+    import copy
+
+    import torch
+
+    from gpufit.replay.cuda_ops import cuda_behaviour
+    from gpufit.replay.run import make_tracker, resident_tensors
+
+    def to_meta(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return value.detach().to("meta").requires_grad_(value.requires_grad)
+        if isinstance(value, (tuple, list)):
+            return type(value)(to_meta(item) for item in value)
+        return {key: to_meta(item) for key, item in value.items()} if isinstance(value, Mapping) else value
+
+    shell = copy.deepcopy(module).to("meta")
+    tracker = make_tracker("meta", capability)
+    tracker.register(resident_tensors(shell))
+    given = to_meta(inputs)
+    with cuda_behaviour(capability), torch.enable_grad() if backward else torch.no_grad(), tracker.watching(shell):
+        with tracker.phase("forward"):
+            tracker.see_all(given, "inputs")
+            output = shell(**given) if isinstance(given, Mapping) else shell(*given)
+        if backward:
+            with tracker.phase("backward"):
+                sum(tensor.sum() for tensor in _floats(output)).backward()
+    return assemble(
+        tracker.recording(), model=type(module).__name__, work="module", capability=capability, options=options
+    )
+
+
+def assemble(
+    recording: Recording,
+    *,
+    model: str,
+    work: str,
+    capability: tuple[int, int],
+    options: AllocatorOptions | None = None,
+    forms: Mapping[str, int] | None = None,
+    notes: tuple[str, ...] = (),
+    warm_up: bool = False,
+) -> Replay:
+    """Peaks, versions and closed forms around a recording."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    import torch
+
+    try:
+        transformers_version = version("transformers")
+    except PackageNotFoundError:
+        transformers_version = ""
+    workspace = runtime_fact(CUBLAS_WORKSPACE, capability).bytes.likely_bytes
+    peaks = find_peaks(recording, options, workspace_bytes=workspace, warm_up=warm_up)
+    return Replay(
+        model=model, work=work, resident_bytes=recording.resident_bytes, workspace_bytes=workspace,
+        phases=tuple(
+            PhaseReplay(peak=peak, closed_form_bytes=(forms or {}).get(peak.phase)) for peak in peaks
+        ),
+        capability=capability, torch_version=torch.__version__, transformers_version=transformers_version,
+        recording=recording, notes=notes,
+    )  # fmt: skip
+
+
+def closed_forms(architecture: Architecture | None, workload: Workload) -> dict[str, int]:
+    """Bytes above the weights by phase, in closed form; empty where there is none."""
+    if architecture is None:
+        return {}
+    try:
+        phases = estimate_phases(architecture, workload)
+    except (Undecided, Unsupported):
+        return {}
+    return {
+        phase.name: phase.activation_bytes + count_cache(architecture, workload, after_prefill=phase.name != "decode")
+        for phase in phases
+    }
+
+
+def require_libraries() -> None:
+    """Raise UsageError with what to install where torch or transformers is missing."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"a replay runs the real modelling code and needs {' and '.join(missing)}",
+            hint='pip install "gpufit[measure]" (the CPU build of torch is enough)',
+        )
+
+
+def _architecture(raw: Mapping[str, Any]) -> Architecture | None:
+    try:
+        return parse_config(raw)
+    except Undecided:
+        return None
+
+
+def _refuse_what_is_not_replayed(workload: Workload, training: TrainingSetup | None) -> None:
+    if workload.runtime != "transformers":
+        raise UsageError(f"{workload.runtime} is not replayed", hint="use --runtime transformers")
+    if workload.quant not in ("none", "bnb-int8", "bnb-nf4", "bnb-nf4-dq", "bnb-fp4"):
+        raise Unsupported(f"{workload.quant} layers are not replayed", hint="use a bnb quantization, or none")
+    if workload.kv_dtype not in (None, workload.dtype):
+        raise Unsupported(f"a {workload.kv_dtype} cache is not replayed", hint="leave --kv-dtype out")
+    if workload.quant != "none" and training is not None and training.kind == "full":
+        raise UsageError("quantized weights cannot be trained", hint="use --train lora")
+
+
+def _attention_note(model: Any, workload: Workload) -> str:
+    used = getattr(model.config, "_attn_implementation", None)
+    if workload.attention != "eager" and used == "eager":
+        return "this family has no sdpa attention; eager was replayed, as transformers chooses"
+    return "flash attention was replayed by sdpa's flash kernel" if workload.attention == "flash" else ""
+
+
+def _floats(output: Any) -> list[Any]:
+    """Floating-point tensors inside an output, whatever its container."""
+    if hasattr(output, "is_floating_point"):
+        return [output] if output.is_floating_point() else []
+    items = output.values() if isinstance(output, Mapping) else output if isinstance(output, (tuple, list)) else ()
+    return [tensor for item in items for tensor in _floats(item)]
