@@ -166,7 +166,8 @@ VISION_LANGUAGE: list[tuple[str, str, Raw]] = [
     ("paligemma", "PaliGemmaForConditionalGeneration", {
         "text_config": {**TEXT, "model_type": "gemma", "head_dim": 10}, "vision_config": SIGLIP, "projection_dim": 32}),
     ("paligemma", "PaliGemmaForConditionalGeneration", {
-        "text_config": {**TEXT, "model_type": "gemma2"}, "vision_config": SIGLIP, "projection_dim": 32}),
+        "text_config": {**TEXT, "model_type": "gemma2", "torch_dtype": "bfloat16"}, "vision_config": SIGLIP,
+        "projection_dim": 32}),
     ("gemma3", "Gemma3ForConditionalGeneration", {
         "text_config": {**TEXT, "sliding_window": 7, "head_dim": 10, "sliding_window_pattern": 2},
         "vision_config": SIGLIP}),

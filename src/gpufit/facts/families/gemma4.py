@@ -9,7 +9,6 @@ from gpufit.errors import BadConfig
 from gpufit.facts.architecture import Architecture, Attention, CacheLayers, Experts, Stack
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
-from gpufit.facts.dtypes import parse_dtype
 from gpufit.facts.families.record import finish, head_of, unknown_class
 from gpufit.facts.families.windows import FULL, SLIDING, every_nth_full, layer_kinds
 from gpufit.records import record
@@ -49,17 +48,15 @@ def read(config: Config) -> Architecture:
     t = Tensors()
     model = t.under("model")
     model.embedding("embed_tokens", vocab, hidden)
-    # the inner model is built under its own stated dtype (AutoModel.from_config), and these buffers with it
-    stated = parse_dtype(config.text("dtype", "float32")) if config.path else "fp32"
-    model.buffer("embed_tokens.embed_scale", (), stated, role="embedding")
+    model.buffer("embed_tokens.embed_scale", (), "fp32", role="embedding")
     for kind in kinds:
         _attention(model, config, kind, hidden, own)
-    _blocks(model, config, hidden, width, layers, own, experts, stated)
+    _blocks(model, config, hidden, width, layers, own, experts)
     model.norm("norm", hidden)
     for kind in sorted(kinds, key=lambda kind: kind.name):
         model.buffer(f"rotary_emb.{kind.name}_inv_freq", (kind.head_dim // 2,), "fp32")
         model.buffer(f"rotary_emb.{kind.name}_original_inv_freq", (kind.head_dim // 2,), "fp32")
-    _per_layer_embedding(model, config, hidden, layers, stated)
+    _per_layer_embedding(model, config, hidden, layers)
     tied = "model.embed_tokens.weight" if config.flag("tie_word_embeddings", True) else None
     t.linear("lm_head", hidden, vocab, role="output", tied_to=tied)
 
@@ -122,7 +119,7 @@ def _attention(t: Tensors, config: Config, kind: _Kind, hidden: int, own: int) -
 
 
 def _blocks(
-    t: Tensors, config: Config, hidden: int, width: int, layers: int, own: int, experts: Experts | None, stated: str
+    t: Tensors, config: Config, hidden: int, width: int, layers: int, own: int, experts: Experts | None
 ) -> None:
     """Everything of a block but its attention."""
     double = config.flag("use_double_wide_mlp", False)
@@ -134,7 +131,7 @@ def _blocks(
     block = t.blocks("layers", layers)
     for name in ("input", "post_attention", "pre_feedforward", "post_feedforward"):
         block.norm(f"{name}_layernorm", hidden)
-    block.add("layer_scalar", (1,), "buffer", "norm", dtype=stated)
+    block.add("layer_scalar", (1,), "buffer", "norm", dtype="fp32")
     per_layer = config.int("hidden_size_per_layer_input", 256)
     if per_layer:
         block.linear("per_layer_input_gate", hidden, per_layer, role="mlp")
@@ -150,13 +147,13 @@ def _blocks(
             block.norm(name, hidden)
 
 
-def _per_layer_embedding(t: Tensors, config: Config, hidden: int, layers: int, stated: str) -> None:
+def _per_layer_embedding(t: Tensors, config: Config, hidden: int, layers: int) -> None:
     """A second embedding that feeds every layer a slice of its own."""
     per_layer = config.int("hidden_size_per_layer_input", 256)
     if not per_layer:
         return
     t.embedding("embed_tokens_per_layer", config.size("vocab_size_per_layer_input", 262144), layers * per_layer)
-    t.buffer("embed_tokens_per_layer.embed_scale", (), stated, role="embedding")
+    t.buffer("embed_tokens_per_layer.embed_scale", (), "fp32", role="embedding")
     t.linear("per_layer_model_projection", hidden, layers * per_layer, role="embedding")
     t.norm("per_layer_projection_norm", per_layer)
 

@@ -13,6 +13,7 @@ from gpufit.errors import BadConfig, UnknownFamily
 from gpufit.facts.architecture import Architecture, Stack
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
+from gpufit.facts.dtypes import parse_dtype
 from gpufit.facts.families import reader_for
 from gpufit.facts.families.record import finish
 from gpufit.facts.tensors import TensorGroup
@@ -26,6 +27,8 @@ def _defaults(
         "vocab_size": vocab, "max_position_embeddings": positions, **more,
     }  # fmt: skip
 
+
+_BUILT_UNDER_STATED_DTYPE = (".embed_scale", ".layer_scalar")
 
 # model_type of a text section -> the reader that mirrors it, and its configuration class's defaults
 TEXT_MODELS: dict[str, tuple[str, Mapping[str, Any]]] = {
@@ -81,19 +84,25 @@ def nest_text(t: Tensors, config: Config, prefix: str, *, model_type: str, flat:
     without = ("architectures", "quantization_config")
     inner = (section or config).over({**defaults, "model_type": name}, without=without)
     decoder = reader_for(name)(inner)
-    t.groups.extend(moved for group in decoder.tensors.groups if (moved := _move(group, prefix)))
+    stated = inner.text("dtype", inner.text("torch_dtype", None)) if section else None
+    t.groups.extend(moved for group in decoder.tensors.groups if (moved := _move(group, prefix, stated)))
     return decoder
 
 
-def _move(group: TensorGroup, prefix: str) -> TensorGroup | None:
-    """The group under ``prefix`` instead of ``model``; None for the output head."""
+def _move(group: TensorGroup, prefix: str, stated: str | None) -> TensorGroup | None:
+    """The group under ``prefix`` instead of ``model``; None for the output head.
+
+    The inner model is built under the ``stated`` dtype of its section (AutoModel.from_config), and so are the buffers
+    that its constructor fills; rotary tables are fp32 in any case.
+    """
     owner, _, rest = group.name.partition(".")
     if owner != "model":
         return None
+    dtype = parse_dtype(stated) if stated and rest.endswith(_BUILT_UNDER_STATED_DTYPE) else group.dtype
     tied = f"{prefix}.{group.tied_to.removeprefix('model.')}" if group.tied_to else None
     return TensorGroup(
         name=f"{prefix}.{rest}", shape=group.shape, module=group.module, role=group.role, indices=group.indices,
-        dtype=group.dtype, tied_to=tied, saved=group.saved,
+        dtype=dtype, tied_to=tied, saved=group.saved,
     )  # fmt: skip
 
 
