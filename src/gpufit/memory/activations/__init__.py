@@ -7,7 +7,7 @@ file per family the differences. The oracle is ``gpufit.replay``; no factor is f
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import Literal
 
@@ -15,7 +15,6 @@ from gpufit.errors import Undecided
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Planner
 from gpufit.memory.workload import Workload
-from gpufit.records import record
 from gpufit.records import record
 
 __all__ = ["Phase", "estimate_phases", "explain_phase", "supports"]
@@ -44,7 +43,7 @@ FORMS: dict[str, str] = {
          "starcoder2", "stablelm", "phi", "exaone4"),
         "dense",
     ),
-    **dict.fromkeys(("gpt2", "gpt_bigcode", "opt", "gpt_neox", "falcon", "gptj", "bloom"), "gpt"),
+    **dict.fromkeys(("gpt2", "gpt_bigcode", "opt", "gpt_neox", "falcon", "gptj", "bloom", "gpt_neo"), "gpt"),
     **dict.fromkeys(("bert", "modernbert", "albert", "deberta"), "encoder"),
     **dict.fromkeys(("bart", "t5", "whisper"), "seq2seq"),
     **dict.fromkeys(
@@ -63,7 +62,7 @@ def supports(form: str) -> bool:
     return form in FORMS
 
 
-@lru_cache(maxsize=None)
+@cache
 def _planner(form: str) -> Planner:
     module = FORMS.get(form)
     if module is None:
@@ -96,7 +95,13 @@ def estimate_phases(architecture: Architecture, workload: Workload) -> tuple[Pha
                 if size > peak:
                     name, peak = moment.name, size
         phases.append(
-            Phase(name=course.name, cache_tokens=course.cache_tokens, activation_bytes=peak, moment=name, exact=course.exact)
+            Phase(
+                name=course.name,
+                cache_tokens=course.cache_tokens,
+                activation_bytes=peak,
+                moment=name,
+                exact=course.exact,
+            )
         )
     return tuple(phases)
 

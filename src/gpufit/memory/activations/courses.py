@@ -13,7 +13,6 @@ from gpufit.memory.activations.sizes import settle, stack_sizes
 from gpufit.memory.activations.symbols import Sizes
 from gpufit.memory.workload import Workload
 from gpufit.records import record
-from gpufit.records import record
 
 
 @record
@@ -40,7 +39,7 @@ def plan_decoder(block: Block, architecture: Architecture, workload: Workload) -
     return tuple(
         Course(
             name=step.name, cache_tokens=step.cached,
-            moments=((_moments(block, settle(architecture, workload, stack, step.name, keys=step.keys,
+            moments=((_moments(block, settle(architecture, workload, stack, step.name, keys=step.keys, queries=step.queries,
                                              eager_only=block.eager_only)),
                       stack_sizes(architecture, workload, stack, queries=step.queries, keys=step.keys)),),
         )

@@ -22,12 +22,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+from gpufit.memory.activations.quantized import linear_moments
 from gpufit.memory.activations.setting import Moment, Setting
 from gpufit.memory.activations.symbols import (
     NOTHING,
     A,
     B,
-    C,
     D,
     Expr,
     H,
@@ -49,7 +49,6 @@ from gpufit.memory.activations.symbols import (
     r,
     v,
 )  # fmt: skip
-from gpufit.records import record
 from gpufit.records import record
 
 Norm = Literal["rms", "wide rms", "layer", "fp32 layer", "mean rms"]
@@ -90,6 +89,7 @@ class Block:
     repeats: bool = True  # repeat_kv in eager attention of grouped queries
     table: Expr = NOTHING
     tables: int = 1  # pairs of cos and sin
+    frees_input: bool = False  # the MLP's input dies once its first projection is done (OPT rebinds the name)
     eager_only: bool = False
     logits_copies: int = 1
 
@@ -168,6 +168,8 @@ def decoder_moments(
                               "gate, up and product beside embeddings, layer input, residual and normalized input"))  # fmt: skip
     else:
         moments += [Moment(m.name, mlp_stream + m.formula + kept + around, m.alive) for m in mlp]
+    if c.linear != "plain":
+        moments += _linear_moments(block, c, mlp is None, stream + before + around, mlp_stream + kept + around)
     moments += head_moments(block, c, around)
     if c.decode:
         # DynamicLayer.update copies keys, then values; DynamicSlidingWindowLayer.update names both copies first
@@ -179,6 +181,26 @@ def decoder_moments(
         moments = [m if m.name in ("cache growth", "logits", "output projection") else Moment(m.name, m.formula + 4 * B * V, m.alive)
                    for m in moments]  # fmt: skip  # the last step's fp32 logits live on through this step
     return tuple(moments)
+
+
+def _linear_moments(block: Block, c: Setting, dense: bool, attending: Expr, feeding: Expr) -> list[Moment]:
+    """The quantized linear layers; what a plain one allocates is in the other moments already."""
+    output = T * b * (block.projections + o)
+    moments = linear_moments(c, "query projection", h, q, attending)
+    moments += linear_moments(
+        c, "attention output", o, h, attending + output + (A * b if c.kernel == "eager" else NOTHING)
+    )
+    if not dense:
+        return moments
+    if block.mlp is GATED_FUSED:
+        moments += linear_moments(c, "gate and up projection", h, 2 * f, feeding)
+        moments += linear_moments(c, "down projection", f, h, feeding + T * b * (3 * f))
+    else:
+        waiting = T * b * f if block.mlp is GATED else NOTHING  # act(gate), while up is computed
+        waiting = T * b * h if block.frees_input else waiting
+        moments += linear_moments(c, "up projection", h, f, feeding + waiting)
+        moments += linear_moments(c, "down projection", f, h, feeding + T * b * f)
+    return moments
 
 
 def head_moments(block: Block, c: Setting, around: Expr) -> list[Moment]:
@@ -267,5 +289,3 @@ def _attention_moments(block: Block, c: Setting, stream: Expr, around: Expr) -> 
         Moment("attention output", stream + T * b * (block.projections + o + h) + around,
                "queries, the heads' outputs and their projection"),
     ]  # fmt: skip
-
-

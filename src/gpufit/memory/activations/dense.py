@@ -14,7 +14,6 @@ from gpufit.memory.activations.decoder import GATED_FUSED, GELU_TANH, PLAIN, SQU
 from gpufit.memory.activations.symbols import F, j, k, q, r
 from gpufit.memory.workload import Workload
 from gpufit.records import replace
-from gpufit.records import replace
 
 LLAMA = Block()
 BLOCKS: dict[str, Block] = {
@@ -45,7 +44,9 @@ BLOCKS: dict[str, Block] = {
     "arcee": replace(LLAMA, mlp=SQUARED),
     "starcoder2": replace(LLAMA, mlp=PLAIN, norm="layer"),
     # StableLmDecoderLayer: self_attn_output and its residual stay named through the MLP
-    "stablelm": replace(LLAMA, mlp_stream=6, norm="layer", norm_stream=4, rotary="partial", projections=2 * q + k + r + j),
+    "stablelm": replace(
+        LLAMA, mlp_stream=6, norm="layer", norm_stream=4, rotary="partial", projections=2 * q + k + r + j
+    ),
     # PhiDecoderLayer: attention and MLP side by side; NewGELU; the unrotated parts are views that keep q and k alive
     "phi": replace(LLAMA, mlp=GELU_TANH, norm="layer", norm_stream=2, rotary="partial", projections=2 * q + k + r + j),
     # Exaone4: olmo2's placement of norms with Qwen3's query norms

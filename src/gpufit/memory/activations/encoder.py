@@ -83,7 +83,11 @@ def heads(c: Setting) -> list[Moment]:
     """The masked-LM head: the last hidden state, its transform, and a row of the vocabulary for every position."""
     if c.head != "all":
         return []
-    return [Moment("logits", T * V * b + 2 * (T * h * b) + 16 * T, "last hidden state, its transform, logits of all positions")]
+    return [
+        Moment(
+            "logits", T * V * b + 2 * (T * h * b) + 16 * T, "last hidden state, its transform, logits of all positions"
+        )
+    ]
 
 
 FORMS = {"bert": bert, "deberta": deberta, "modernbert": modernbert, "albert": bert}
@@ -102,5 +106,11 @@ def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
     table = next((g.shape[0] for g in architecture.tensors.groups if g.name.endswith("rel_embeddings.weight")), 0)
     sizes = stack_sizes(architecture, workload, stack, queries=tokens, keys=tokens, extra=table)
     c = c._replace(head="all" if architecture.tensors.output else "none")
-    return (Course(name="encode", cache_tokens=0, moments=((_moments(architecture.form, c), sizes),),
-                   exact=architecture.model_type != "deberta"),)
+    return (
+        Course(
+            name="encode",
+            cache_tokens=0,
+            moments=((_moments(architecture.form, c), sizes),),
+            exact=architecture.model_type != "deberta",
+        ),
+    )

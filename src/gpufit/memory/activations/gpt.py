@@ -9,9 +9,8 @@ from __future__ import annotations
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Course, plan_decoder
 from gpufit.memory.activations.decoder import BLOOM_GELU, GELU_TANH, PLAIN, Block
-from gpufit.memory.activations.symbols import B, C, F, H, S, b, h, j, k, o, q, r
+from gpufit.memory.activations.symbols import B, C, F, H, S, b, h, j, k, o, q, r, v
 from gpufit.memory.workload import Workload
-from gpufit.records import replace
 from gpufit.records import replace
 
 # GPT2Block: attn_output and residual stay named beside the normalized input; qkv is split into views of one tensor;
@@ -20,9 +19,7 @@ GPT2 = Block(
     stream=3, mlp_stream=5, mlp=GELU_TANH, norm="layer", norm_stream=4, projections=F, rotary="none", scores="same",
     table=S * h * b,
 )  # fmt: skip
-FALCON = Block(
-    mlp=PLAIN, norm="layer", projections=F + q, scores="sum and same", previous_scores=1, repeats=False
-)
+FALCON = Block(mlp=PLAIN, norm="layer", projections=F + q, scores="sum and same", previous_scores=1, repeats=False)
 FALCON_TWO_NORMS = replace(FALCON, stream=4, mlp_stream=5)  # ln_attn and ln_mlp
 BLOCKS: dict[str, Block] = {
     "gpt2": GPT2,
@@ -30,10 +27,12 @@ BLOCKS: dict[str, Block] = {
     "gpt_bigcode": replace(GPT2, mlp=PLAIN, scores="upcast"),
     # OPTDecoderLayer: ReLU; pos_embeds and inputs_embeds live on; 8-byte mask and position ids
     "opt": Block(
-        stream=4, mlp_stream=4, mlp=PLAIN, norm="layer", norm_stream=4, rotary="none", scores="upcast",
+        stream=4, mlp_stream=4, mlp=PLAIN, norm="layer", norm_stream=4, rotary="none", scores="upcast", frees_input=True,
     ),
     # GPTNeoXLayer: attention and MLP side by side; partial rotary, the fused projection stays alive through its views
     "gpt_neox": Block(mlp=PLAIN, norm="layer", norm_stream=3, projections=F + q, rotary="partial"),
+    # GPTNeoSelfAttention: scores from fp32 queries and keys, eager only; NewGELU
+    "gpt_neo": replace(GPT2, projections=q + k + v, scores="fp32", eager_only=True),
     # FalconDecoderLayer: attention and MLP side by side; softmax in the model's dtype
     "falcon": FALCON,
     # GPTJBlock: scores from fp32 queries and keys; NewGELU

@@ -18,9 +18,13 @@ def latent_attention(c: Setting) -> tuple[Moment, ...]:
     if c.kernel == "eager":
         upcast = as_expr(10 if c.dtype == "bf16" else 8)
         return (
-            Moment("attention scores", A * upcast + locals_, "scores, softmax, its copy, expanded keys and values, queries"),
+            Moment(
+                "attention scores", A * upcast + locals_, "scores, softmax, its copy, expanded keys and values, queries"
+            ),
             # torch.matmul lays the values, a view of the expanded projection, out whole
-            Moment("attention product", A * b + P * b * o + T * b * o + locals_, "probabilities and the values laid out"),
+            Moment(
+                "attention product", A * b + P * b * o + T * b * o + locals_, "probabilities and the values laid out"
+            ),
         )
     masked = M * b if c.masked else as_expr(0)
     return (

@@ -16,8 +16,8 @@ from functools import lru_cache
 
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Course, steps
-from gpufit.memory.activations.latent import latent_attention
 from gpufit.memory.activations.decoder import GATED, Block, decoder_moments
+from gpufit.memory.activations.latent import latent_attention
 from gpufit.memory.activations.setting import Moment, Setting
 from gpufit.memory.activations.sizes import settle, stack_sizes
 from gpufit.memory.activations.symbols import NOTHING, E, Expr, T, b, e, h, u, w
@@ -93,7 +93,7 @@ def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
     return tuple(
         Course(
             name=step.name, cache_tokens=step.cached, exact=routed.exact,
-            moments=((_moments(routed, settle(architecture, workload, stack, step.name, keys=step.keys)),
+            moments=((_moments(routed, settle(architecture, workload, stack, step.name, keys=step.keys, queries=step.queries)),
                       stack_sizes(architecture, workload, stack, queries=step.queries, keys=step.keys)),),
         )
         for step in steps(architecture, workload)

@@ -17,7 +17,6 @@ from gpufit.memory.activations.sizes import settle, stack_sizes
 from gpufit.memory.activations.symbols import NOTHING, A, B, H, N, P, S, T, V, X, Y, Z, b, f, h, k, o, q, v
 from gpufit.memory.workload import Workload
 
-
 _ONE_TABLE = ("pegasus", "marian", "blenderbot", "blenderbot-small")  # positions are not expanded over the batch
 
 
@@ -91,11 +90,15 @@ def decoder_step(c: Setting, form: str) -> list[Moment]:
     if c.decode:
         moments.append(Moment("cache growth", P * v * b + 4 * B * V + T * b * (4 * h) + around,
                               "a layer's values, old and new at once; the encoder's output"))  # fmt: skip
-        moments.append(Moment("logits", logits + 8 * (B * V) + around + 8 * P, "logits, their fp32 copy and the last step's"))
+        moments.append(
+            Moment("logits", logits + 8 * (B * V) + around + 8 * P, "logits, their fp32 copy and the last step's")
+        )
     else:
         moments.append(Moment("cross-attention cache", Z * b * (k + v) + T * b * (4 * h) + around,
                               "one layer's projected encoder output beside its cached copy; the encoder's output"))  # fmt: skip
-        moments.append(Moment("logits", logits + 4 * (B * V) + around, "logits and their fp32 copy; the encoder's output"))
+        moments.append(
+            Moment("logits", logits + 4 * (B * V) + around, "logits and their fp32 copy; the encoder's output")
+        )
     return moments
 
 
@@ -135,7 +138,7 @@ def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
         courses.append(
             Course(
                 name=name, cache_tokens=cached,
-                moments=((_decoder(architecture.form, settle(architecture, workload, decoder, name, keys=cached)),
+                moments=((_decoder(architecture.form, settle(architecture, workload, decoder, name, keys=cached, queries=1)),
                           stack_sizes(architecture, workload, decoder, queries=1, keys=cached, sources=tokens,
                                       extra=features)),),
             )

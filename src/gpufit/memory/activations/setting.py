@@ -6,7 +6,6 @@ from typing import Literal, NamedTuple
 
 from gpufit.memory.activations.symbols import Expr
 from gpufit.records import record
-from gpufit.records import record
 
 PhaseName = Literal["encode", "prefill", "decode"]
 Kernel = Literal["eager", "fused", "math"]
@@ -35,6 +34,7 @@ class Setting(NamedTuple):
     flash: bool
     gated: bool
     variant: str  # model_type, for the few places where families of one form differ
+    linear: str  # how quantized linear layers multiply: plain, int8, dequantized
     head: str  # what follows the stack: "last" position, "all" positions, or "none"
 
     @property

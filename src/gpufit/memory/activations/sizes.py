@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from gpufit.facts.architecture import Architecture, Attention, Stack
 from gpufit.facts.dtypes import DTYPE_BYTES
+from gpufit.memory.activations.quantized import linear_kind
 from gpufit.memory.activations.setting import Kernel, PhaseName, Setting
 from gpufit.memory.activations.symbols import Sizes
 from gpufit.memory.workload import Workload
-from gpufit.records import replace
 from gpufit.records import replace
 
 _NO_ATTENTION = Attention(heads=0, kv_heads=0, head_dim=0, value_dim=0)
@@ -17,7 +17,14 @@ LARGEST_FLASH_HEAD = 256  # sdp_utils.cpp, check_head_dim_size_flash
 
 
 def stack_sizes(
-    architecture: Architecture, workload: Workload, stack: Stack, *, queries: int, keys: int, sources: int = 0, extra: int = 0
+    architecture: Architecture,
+    workload: Workload,
+    stack: Stack,
+    *,
+    queries: int,
+    keys: int,
+    sources: int = 0,
+    extra: int = 0,
 ) -> Sizes:
     """Every letter for ``queries`` new tokens per sequence that attend to ``keys`` tokens.
 
@@ -45,7 +52,14 @@ def stack_sizes(
 
 
 def settle(
-    architecture: Architecture, workload: Workload, stack: Stack, phase: PhaseName, *, keys: int, eager_only: bool = False
+    architecture: Architecture,
+    workload: Workload,
+    stack: Stack,
+    phase: PhaseName,
+    *,
+    keys: int,
+    queries: int = 0,
+    eager_only: bool = False,
 ) -> Setting:
     """The case distinctions of one phase of one stack.
 
@@ -81,5 +95,6 @@ def settle(
         grouped=grouped and a.kv_heads > 1, shared=grouped and a.kv_heads == 1, deep=stack.layers > 1, full=full,
         masks=2 if architecture.model_type in _TWO_MASKS else full + sliding, sliding=sliding,
         masked=masked, flash=flash, gated=stack.gated, variant=architecture.model_type,
+        linear="plain" if workload.quant == "none" else linear_kind(workload, workload.batch * (queries or keys)),
         head="last" if architecture.generates and architecture.tensors.output else "none",
     )  # fmt: skip

@@ -126,7 +126,8 @@ class Expr:
                 letters = tuple(sorted(left_letters + right_letters))
                 counts[letters] = counts.get(letters, 0) + one * two
         return Expr(
-            tuple((count, letters) for letters, count in counts.items() if count), f"{self._grouped()}·{right._grouped()}"
+            tuple((count, letters) for letters, count in counts.items() if count),
+            f"{self._grouped()}·{right._grouped()}",
         )
 
     def __rmul__(self, other: int) -> Expr:
