@@ -50,7 +50,7 @@ Dtype = Annotated[str | None, typer.Option(help="fp32, fp16 or bf16; the checkpo
 Quant = Annotated[
     str | None,
     typer.Option(
-        help="bnb-int8, bnb-nf4, bnb-nf4-dq, bnb-fp4, gptq-int4-g128, awq-int4-g128, fp8 or none.",
+        help="bnb-int8, bnb-nf4, bnb-nf4-dq, bnb-fp4, gptq-int4-g128, awq-int4-g128, fp8, mxfp4 or none.",
         autocompletion=complete_quant,
     ),
 ]

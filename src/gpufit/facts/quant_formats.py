@@ -110,6 +110,18 @@ def fp8_block128(outputs: int, inputs: int) -> Parts:
     }
 
 
+def mxfp4(outputs: int, inputs: int) -> Parts:
+    """MXFP4: two weights a byte and one 8-bit exponent for each 32.
+
+    Source: OCP Microscaling Formats specification 1.0 (2023); transformers 5.23.0, integrations/mxfp4.py.
+
+    >>> sum(mxfp4(5760, 2880).values())
+    8812800
+    """
+    elements = outputs * inputs
+    return {"blocks": ceil_div(elements, 2), "scales": ceil_div(elements, 32)}
+
+
 MATRIX_PARTS: dict[str, Callable[[int, int], Parts]] = {
     "bnb-int8": bnb_int8,
     "bnb-nf4": bnb_4bit,
@@ -118,4 +130,5 @@ MATRIX_PARTS: dict[str, Callable[[int, int], Parts]] = {
     "gptq-int4-g128": gptq_int4_g128,
     "awq-int4-g128": awq_int4_g128,
     "fp8": fp8_block128,
+    "mxfp4": mxfp4,
 }

@@ -112,6 +112,8 @@ def _matrices(architecture: Architecture, quant: Quantization) -> dict[int, _Con
     """Group index -> what the loader converts of it."""
     if quant in ("gptq-int4-g128", "awq-int4-g128"):
         found = _calibrated_matrices(architecture, quant)
+    elif quant == "mxfp4":
+        found = _mxfp4_matrices(architecture)
     else:
         found = _linear_matrices(architecture.tensors, quant)
     if not found:
@@ -137,6 +139,19 @@ def _linear_matrices(inventory: TensorInventory, quant: Quantization) -> dict[in
             if copies:
                 found[index] = _as_matrices(group, copies)
     return found
+
+
+def _mxfp4_matrices(architecture: Architecture) -> dict[int, _Converted]:
+    """MXFP4 checkpoints hold the fused experts in it and everything else in 16 bits.
+
+    Source: transformers 5.23.0, integrations/mxfp4.py, replace_with_mxfp4_linear (only the experts are replaced).
+    """
+    if architecture.config_quantization != "mxfp4":
+        raise Unsupported(
+            f"{architecture.model_type} checkpoints are not published in mxfp4", hint="use bnb-nf4 for 4 bits"
+        )
+    groups = enumerate(architecture.tensors.groups)
+    return {i: _as_matrices(g, g.copies) for i, g in groups if g.module == "experts" and _is_matrix(g)}
 
 
 def _is_matrix(group: TensorGroup) -> bool:

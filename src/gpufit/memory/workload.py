@@ -6,7 +6,9 @@ from typing import Literal, get_args
 
 from gpufit.records import record
 
-Quantization = Literal["none", "bnb-int8", "bnb-nf4", "bnb-nf4-dq", "bnb-fp4", "gptq-int4-g128", "awq-int4-g128", "fp8"]
+Quantization = Literal[
+    "none", "bnb-int8", "bnb-nf4", "bnb-nf4-dq", "bnb-fp4", "gptq-int4-g128", "awq-int4-g128", "fp8", "mxfp4"
+]
 AttentionKernel = Literal["eager", "sdpa", "flash"]
 Runtime = Literal["transformers", "vllm", "llama.cpp"]
 QUANTIZATIONS: tuple[Quantization, ...] = get_args(Quantization)

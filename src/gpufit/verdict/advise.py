@@ -28,6 +28,10 @@ LOADABLE: tuple[tuple[Quantization, tuple[int, int]], ...] = (
     ("bnb-nf4-dq", (6, 0)),
 )
 
+# Formats that checkpoints are published in and that run as stored.
+# Sources: transformers 5.23.0, quantizer_finegrained_fp8.py (8.9) and quantizer_mxfp4.py (7.5).
+STORED: dict[str, tuple[Quantization, tuple[int, int]]] = {"fp8": ("fp8", (8, 9)), "mxfp4": ("mxfp4", (7, 5))}
+
 
 @record
 class Option:
@@ -93,7 +97,7 @@ class Adviser:
     def _precisions(self, workload: Workload) -> Iterator[Option]:
         """Every format that this card can load the model into, least loss first."""
         half = self._half(workload.dtype)
-        formats = [(half, quant, capability) for quant, capability in LOADABLE]
+        formats = [(half, quant, capability) for quant, capability in self._loadable()]
         if workload.dtype == "fp32":
             formats.insert(0, ("fp32", "none", (0, 0)))
         for dtype, quant, capability in formats:
@@ -102,6 +106,11 @@ class Adviser:
                     yield self.weigh(replace(workload, dtype=dtype, quant=quant), dtype if quant == "none" else quant)
                 except Unsupported:  # this family has no layer that the format converts
                     continue
+
+    def _loadable(self) -> tuple[tuple[Quantization, tuple[int, int]], ...]:
+        """What the checkpoint can be loaded as; one that is stored quantized cannot be quantized once more."""
+        stored = STORED.get(self.architecture.config_quantization or "")
+        return (LOADABLE[0], stored) if stored else LOADABLE
 
     def _half(self, dtype: str) -> str:
         """The 16-bit format for this card: the one asked for, else bf16 where the card is known to compute it."""
@@ -131,7 +140,7 @@ class Adviser:
         if w.kv_dtype is None and self.architecture.cache:
             yield self.weigh(replace(w, kv_dtype="fp8"), "8-bit cache (fp8)")
         yield from self._shorter(w)
-        for quant, capability in LOADABLE[1:]:
+        for quant, capability in self._loadable()[1:]:
             if w.quant == "none" and _can_run(self.device, capability):
                 yield from self._quantized(w, quant)
         for device in larger():

@@ -24,8 +24,8 @@ class Budget:
 
 
 _KNOWN_BY = {
-    "given": "given with --vram, taken as free in whole",
-    "gpus.yaml": "from the table of GPUs, taken as free in whole",
+    "given": "given with --vram, taken as all free",
+    "gpus.yaml": "from the table of GPUs, with nothing else running",
     "fake": "a mocked device (GPUFIT_FAKE_GPU)",
 }
 

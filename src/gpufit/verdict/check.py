@@ -12,7 +12,7 @@ from gpufit.memory.estimate import Estimate, estimate
 from gpufit.memory.weights import count_weights
 from gpufit.memory.workload import Workload
 from gpufit.records import record
-from gpufit.verdict.advise import LOADABLE, Adviser, Option
+from gpufit.verdict.advise import LOADABLE, STORED, Adviser, Option
 from gpufit.verdict.budget import Budget, make_budget
 from gpufit.verdict.judge import Verdict
 
@@ -69,7 +69,8 @@ def weights_by_format(architecture: Architecture) -> tuple[tuple[str, int], ...]
     """
     dtype = "bf16" if architecture.dtype in ("bf16", "bfloat16") else "fp16"
     found = [("fp32", count_weights(architecture, "fp32", "none").total_bytes)]
-    for quant, _ in LOADABLE:
+    stored = STORED.get(architecture.config_quantization or "")
+    for quant, _ in (LOADABLE[0], stored) if stored else LOADABLE:
         try:
             size = count_weights(architecture, dtype, quant).total_bytes
         except Unsupported:

@@ -12,6 +12,7 @@ from gpufit.facts.kernels import attention_kernels
 from gpufit.memory.kv_cache import KV_DTYPES
 from gpufit.memory.workload import ATTENTION_KERNELS, QUANTIZATIONS, AttentionKernel, Quantization, Workload
 from gpufit.records import record
+from gpufit.verdict.advise import STORED
 
 RUNTIMES = ("transformers",)
 DEFAULT_CONTEXT_TOKENS = 4096
@@ -23,6 +24,7 @@ LARGEST_CONTEXT = 1 << 30
 # transformers 5.23.0 quantizers/quantizer_finegrained_fp8.py ("compute capability >= 8.9")
 _NEEDS: dict[str, tuple[int, int]] = {
     "bnb-int8": (7, 5), "bnb-nf4": (6, 0), "bnb-nf4-dq": (6, 0), "bnb-fp4": (6, 0), "fp8": (8, 9),
+    "mxfp4": (7, 5),
 }  # fmt: skip
 
 
@@ -55,7 +57,7 @@ def plan_workload(
         raise UsageError(f"--batch {request.batch} is not from 1 to {LARGEST_BATCH:,}", hint="use --batch 1")
     if request.runtime not in RUNTIMES:
         raise UsageError(f"unknown runtime {request.runtime[:40]!r}", hint=f"--runtime takes {', '.join(RUNTIMES)}")
-    quant = _plan_quant(device, request.quant)
+    quant = _plan_quant(architecture, device, request.quant, notes.append)
     workload = Workload(
         prompt_tokens=prompt,
         new_tokens=new_tokens,
@@ -133,9 +135,11 @@ def _plan_dtype(
     return dtype
 
 
-def _plan_quant(device: Device | None, wanted: str | None) -> Quantization:
+def _plan_quant(
+    architecture: Architecture, device: Device | None, wanted: str | None, note: Callable[[str], None]
+) -> Quantization:
     if wanted is None:
-        return "none"
+        return _stored_quant(architecture, device, note)
     for known in QUANTIZATIONS:
         if known != wanted.lower():
             continue
@@ -148,6 +152,22 @@ def _plan_quant(device: Device | None, wanted: str | None) -> Quantization:
             )
         return known
     raise UsageError(f"unknown quantization {wanted[:40]!r}", hint=f"--quant takes {', '.join(QUANTIZATIONS)}")
+
+
+def _stored_quant(architecture: Architecture, device: Device | None, note: Callable[[str], None]) -> Quantization:
+    """What an already quantized checkpoint is loaded as when nothing is said."""
+    method = architecture.config_quantization
+    if method is None:
+        return "none"
+    if method not in STORED:
+        note(f"the checkpoint is stored in {method}, which is not counted from the configuration; 16 bits are assumed")
+        return "none"
+    quant, needs = STORED[method]
+    if device and device.compute_capability is not None and device.compute_capability < needs:
+        note(f"stored in {method}, whose kernels this card lacks: transformers unpacks it to 16 bits")
+        return "none"
+    note(f"stored in {method} and counted so; --quant none shows it unpacked")
+    return quant
 
 
 def _plan_cache(wanted: str | None) -> str | None:
