@@ -25,6 +25,11 @@ ALLOWED = {
     "accuracy": {"accuracy", "memory", "facts"},
     "render": {"render", "verdict", "memory", "facts", "devices", "replay"},
 }
+# doors left open on purpose, each inside a function
+EXCEPTIONS = {
+    "verdict/check.py imports gpufit.render.check_json",  # Check.to_dict() is the record that --json prints
+    "replay/__init__.py imports gpufit.api",  # gpufit.replay(...) is both the room and the function
+}
 OPEN = {"units", "errors", "records", "__about__"}
 HEAVY = ("torch", "transformers", "accelerate", "bitsandbytes", "peft")
 
@@ -59,7 +64,7 @@ def test_no_room_imports_against_the_arrows() -> None:
             if target.split(".")[0] in OPEN or any(target == a or target.startswith(a + ".") for a in ALLOWED[room]):
                 continue
             wrong.append(f"{path.relative_to(SRC)} imports {module}")
-    assert wrong == []
+    assert set(wrong) - EXCEPTIONS == set()
 
 
 def test_heavy_libraries_are_imported_inside_functions_of_replay_and_measure_alone() -> None:
