@@ -28,6 +28,7 @@ TENSORS = [
     "blk.0.attn_q.bias",
     "blk.0.ffn_up_shexp.weight",
 ]
+LIKELY = [1, 2, 2, 2, 4, 4, 8, 8, 16, 32, 64, 64, 128, 0, 3, 300]
 
 
 def text(value: str) -> bytes:
@@ -40,17 +41,17 @@ def built(data: bytes) -> bytes:
     name = choose.PickValueInList(ARCHITECTURES)
     keys = [text("general.architecture") + struct.pack("<I", 8) + text(name)]
     for key in KEYS:
-        kind = choose.ConsumeIntInRange(0, 5)
+        kind = choose.ConsumeIntInRange(0, 31)
         head = text(f"{name}.{key}")
-        if kind < 3:
-            keys.append(head + struct.pack("<II", 4, choose.ConsumeIntInRange(0, 300)))
-        elif kind == 3:
+        if kind < 28:
+            keys.append(head + struct.pack("<II", 4, choose.PickValueInList(LIKELY)))
+        elif kind == 28:
             keys.append(head + struct.pack("<IQ", 10, choose.ConsumeUInt(8)))
-        elif kind == 4:
+        elif kind == 29:
             keys.append(head + struct.pack("<IIQII", 9, 4, 2, choose.ConsumeUInt(4), choose.ConsumeUInt(4)))
     tensors, offset = [], 0
     for tensor in TENSORS:
-        if choose.ConsumeBool():
+        if tensor == TENSORS[0] or choose.ConsumeBool():
             rows, width = choose.ConsumeIntInRange(0, 64), choose.ConsumeIntInRange(0, 4)
             tensors.append(text(tensor) + struct.pack("<IQQIQ", 2, 32 * width, rows, 8, offset))
             offset += -(-34 * width * rows // 32) * 32

@@ -202,7 +202,7 @@ def _starcoder2(meta: Config, shapes: Shapes) -> Facts:
 
 
 def _phi2(meta: Config, shapes: Shapes) -> Facts:
-    head = meta.size("embedding_length") // meta.layers("attention.head_count")
+    head = max(1, meta.size("embedding_length") // meta.layers("attention.head_count"))
     return {
         "model_type": "phi", "architectures": ["PhiForCausalLM"],
         "partial_rotary_factor": meta.size("rope.dimension_count", head) / head, "tie_word_embeddings": False,
