@@ -13,8 +13,9 @@ from typing import Literal
 
 from gpufit.records import derived, record
 
-Module = Literal["linear", "conv1d", "embedding", "norm", "conv", "experts", "parameter", "buffer"]
-"""What owns the tensor. ``linear`` is exactly torch.nn.Linear, ``conv1d`` transformers' Conv1D (GPT-2);
+Module = Literal["linear", "linear_kin", "conv1d", "embedding", "norm", "conv", "experts", "parameter", "buffer"]
+"""What owns the tensor. ``linear`` is exactly torch.nn.Linear, ``linear_kin`` a subclass of it (which loaders that ask
+for the exact class pass over), ``conv1d`` transformers' Conv1D (GPT-2);
 ``experts`` is a fused 3-D parameter (experts, out, in); ``buffer`` is registered, saved or not."""
 
 Role = Literal["embedding", "attention", "mlp", "experts", "router", "norm", "output", "mixer", "vision", "audio", "head"]

@@ -220,7 +220,7 @@ def _calibrated_matrices(architecture: Architecture, quant: Quantization) -> dic
             hint="use bnb-int8 or bnb-nf4",
         )
     awq = quant == "awq-int4-g128"
-    modules = ("linear", "experts") if awq else ("linear", "experts", "conv1d")
+    modules = ("linear", "linear_kin", "experts") if awq else ("linear", "linear_kin", "experts", "conv1d")
     found = {}
     for index, group in enumerate(architecture.tensors.groups):
         outside = not group.in_blocks or group.tied_to or group.role in ("router", "vision", "audio")

@@ -58,9 +58,9 @@ def _norms(config: Config, new: bool) -> tuple[str, ...]:
 
 
 def _falcon_linear(block: Tensors, name: str, inputs: int, outputs: int, bias: bool, role: Role) -> None:
-    block.add(f"{name}.weight", (outputs, inputs), "parameter", role)
+    block.add(f"{name}.weight", (outputs, inputs), "linear_kin", role)
     if bias:
-        block.add(f"{name}.bias", (outputs,), "parameter", role)
+        block.add(f"{name}.bias", (outputs,), "linear_kin", role)
 
 
 read = causal_lm(write, "FalconForCausalLM", base="transformer", tied=True)
