@@ -31,9 +31,11 @@ class _Room(ModuleType):
     """Importing a subpackage puts its module under the very name of the function; so the module answers the call."""
 
     def __call__(self, model: Any, workload: Any = None, **options: Any) -> Replay:
-        from gpufit.api import replay
+        from importlib import import_module
 
-        return replay(model, workload, **options)
+        front_door = import_module("gpufit.api")  # the room itself knows configurations, not names of models
+        result: Replay = front_door.replay(model, workload, **options)
+        return result
 
 
 sys.modules[__name__].__class__ = _Room

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gpufit.errors import Undecided, Unsupported, UsageError
@@ -55,15 +56,19 @@ def replay_config(
         quantize_model(model, workload.quant, workload.dtype)
     capability = workload.compute_capability or DEFAULT_CAPABILITY
     say("running the modelling code")
-    if training is not None:
-        recording = record_training(
-            model, training, tokens=workload.prompt_tokens, batch=workload.batch, capability=capability
-        )
-    else:
-        recording = record_inference(
-            model, prompt=workload.prompt_tokens, new=workload.new_tokens, batch=workload.batch, capability=capability
-        )
-        notes.append("decode is the last step, over a cache filled at once: reserved bytes of growing it are not shown")
+    with _stops_named(type(model).__name__):
+        if training is not None:
+            recording = record_training(
+                model, training, tokens=workload.prompt_tokens, batch=workload.batch, capability=capability
+            )
+        else:
+            recording = record_inference(
+                model, prompt=workload.prompt_tokens, new=workload.new_tokens, batch=workload.batch,
+                capability=capability,
+            )  # fmt: skip
+            notes.append(
+                "decode is the last step, over a cache filled at once: reserved bytes of growing it are not shown"
+            )
     say("walking the allocator")
     forms = {} if training is not None else closed_forms(_architecture(raw), workload)
     kind = f"training, {training.kind}" if training else "inference"
@@ -176,6 +181,28 @@ def require_libraries() -> None:
             f"a replay runs the real modelling code and needs {' and '.join(missing)}",
             hint='pip install "gpufit[measure]" (the CPU build of torch is enough)',
         )
+
+
+@contextmanager
+def _stops_named(model_class: str) -> Iterator[None]:
+    """Where the modelling code cannot run on shapes alone, say so and where; transformers' own chatter stays away."""
+    import warnings
+
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as problem:
+        raise Undecided(
+            f"{model_class} cannot be replayed: {str(problem).splitlines()[0][:160]}",
+            hint="its code needs values, or inputs that gpufit does not make; gpufit measure runs the real model",
+        ) from problem
+    finally:
+        logging.set_verbosity(level)
 
 
 def _architecture(raw: Mapping[str, Any]) -> Architecture | None:

@@ -70,14 +70,13 @@ class _State:
 
 def _first(model: Any, ids: torch.Tensor, **kwargs: Any) -> _State:
     """_prefill and the first token."""
-    from transformers import DynamicCache, EncoderDecoderCache
+    from transformers.generation.configuration_utils import GenerationMode
 
     kwargs = {"use_cache": True, **kwargs}
-    if model._supports_default_dynamic_cache():  # _prepare_cache_for_generation
-        cache: Any = DynamicCache(config=model.config.get_text_config(decoder=True))
-        if model.config.is_encoder_decoder:
-            cache = EncoderDecoderCache(cache, DynamicCache(config=model.config.get_text_config(decoder=True)))
-        kwargs["past_key_values"] = cache
+    batch, tokens = ids.shape
+    model._prepare_cache_for_generation(
+        model.generation_config, kwargs, GenerationMode.GREEDY_SEARCH, batch, max_cache_length=tokens + 1
+    )
     if model._supports_logits_to_keep():
         kwargs["logits_to_keep"] = 1
     inputs = model.prepare_inputs_for_generation(ids, is_first_iteration=True, **kwargs)

@@ -27,7 +27,8 @@ def model_inputs(model: Any, *, prompt: int, batch: int, device: str) -> dict[st
     if model.main_input_name == "input_features":
         frames = 2 * config.max_source_positions  # two frames a position: the second convolution has stride 2
         spectrogram = (batch, config.num_mel_bins, frames)
-        return {"input_features": torch.zeros(spectrogram, dtype=model.dtype, device=device)}
+        inputs = {"input_features": torch.zeros(spectrogram, dtype=model.dtype, device=device)}
+        return inputs if model.can_generate() else {**inputs, "decoder_input_ids": token_ids(batch, 1, device)}
     inputs = {}
     vision = getattr(config, "vision_config", None)
     if model.main_input_name == "pixel_values" or (vision is not None and not model.can_generate()):
@@ -40,4 +41,6 @@ def model_inputs(model: Any, *, prompt: int, batch: int, device: str) -> dict[st
             return inputs
     inputs["input_ids"] = token_ids(batch, prompt, device)
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    if config.is_encoder_decoder and not model.can_generate():
+        inputs["decoder_input_ids"] = token_ids(batch, prompt, device)
     return inputs
