@@ -83,6 +83,7 @@ def test_a_misspelled_name_gets_the_nearest(catalog: Catalog) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        ("~nobody9", BadFile),
         ("./nowhere", BadFile), ("nowhere.gguf", BadFile), ("a/b/c", BadFile), ("~/nowhere", BadFile), ("/", BadFile),
         ("https://huggingface.co/gpt2", UsageError), ("", UnknownName), ("\0", UnknownName), ("x" * 9999, UnknownName),
         ("a/" + "b" * 300, BadFile), ("../../etc/passwd", BadFile), ("/etc/passwd", BadFile), ("/dev/zero", BadFile),

@@ -6,6 +6,7 @@ Layout: docs of huggingface_hub, "Understand caching": ``models--owner--name/ref
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,14 +36,19 @@ def is_offline(environ: Mapping[str, str]) -> bool:
     return any(environ.get(key, "").strip().lower() in _TRUE for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
 
 
+def _expanded(path: str) -> Path:
+    """``~`` replaced; unlike pathlib's own, a user who does not exist is no error but a folder that is not there."""
+    return Path(os.path.expanduser(path))
+
+
 def _home(environ: Mapping[str, str]) -> Path:
     """``HF_HOME``, else huggingface/ in the user's cache folder."""
     if home := environ.get("HF_HOME"):
-        return Path(home).expanduser()
+        return _expanded(home)
     if cache := environ.get("XDG_CACHE_HOME"):
-        return Path(cache).expanduser() / "huggingface"
+        return _expanded(cache) / "huggingface"
     user = environ.get("HOME") or environ.get("USERPROFILE")
-    return (Path(user) if user else Path.home()) / ".cache" / "huggingface"
+    return (Path(user) if user else _expanded("~")) / ".cache" / "huggingface"
 
 
 def hub_folder(environ: Mapping[str, str]) -> Path:
@@ -53,7 +59,7 @@ def hub_folder(environ: Mapping[str, str]) -> Path:
     """
     for key in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if folder := environ.get(key):
-            return Path(folder).expanduser()
+            return _expanded(folder)
     return _home(environ) / "hub"
 
 
@@ -77,7 +83,7 @@ def find_token(environ: Mapping[str, str]) -> str | None:
     if environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").strip().lower() in _TRUE:
         return None
     path = environ.get("HF_TOKEN_PATH")
-    return _clean(_read_text(Path(path).expanduser() if path else _home(environ) / "token"))
+    return _clean(_read_text(_expanded(path) if path else _home(environ) / "token"))
 
 
 def _clean(token: str | None) -> str | None:

@@ -58,7 +58,7 @@ def resolve_model(
             name=entry.name, architecture=entry.architecture(), origin=f"catalog {catalog.source_of(entry)}",
             config_source="models.yaml", hub_id=entry.hub_id, config=entry.config,
         )  # fmt: skip
-    path = Path(text).expanduser() if text and "\0" not in text else None
+    path = Path(os.path.expanduser(text)) if text and "\0" not in text else None
     if path is not None and revision is None and os.path.lexists(path):
         return resolve_path(path)
     hub_id = _HUB_ID.fullmatch(text)
