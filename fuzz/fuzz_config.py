@@ -54,7 +54,7 @@ def mutated(data: bytes) -> dict[str, Any]:
             target = config[section] = dict(config[section])
         own = sorted(target)
         from_all = choose.ConsumeIntInRange(0, 3) == 0
-        keys = KEYS if from_all else own
+        keys = KEYS if from_all or not own else own
         key = keys[choose.ConsumeIntInRange(0, len(keys) - 1)]
         action = choose.ConsumeIntInRange(0, 4)
         if action == 0:
