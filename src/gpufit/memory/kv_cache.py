@@ -13,7 +13,7 @@ from gpufit.errors import UsageError
 from gpufit.facts.architecture import Architecture, CacheLayers
 from gpufit.facts.dtypes import DTYPE_BYTES
 from gpufit.memory.workload import Workload
-from gpufit.records import record
+from gpufit.records import record, replace
 
 
 @record
@@ -46,22 +46,39 @@ def count_cache(architecture: Architecture, workload: Workload, *, after_prefill
     >>> count_cache(llama, Workload(prompt_tokens=4095, new_tokens=1, dtype="fp16"))
     2147483648
     """
+    total = sum(
+        count_layers(layers, architecture, workload, after_prefill=after_prefill) for layers in architecture.cache
+    )
+    return workload.batch * total
+
+
+def count_layers(
+    layers: CacheLayers, architecture: Architecture, workload: Workload, *, after_prefill: bool = False
+) -> int:
+    """Bytes that the layers of one kind keep for one sequence: their state, and every token they hold."""
+    if layers.kind == "shared":
+        return 0
     seq2seq = architecture.is_encoder_decoder
     decoder_tokens = workload.new_tokens if seq2seq else workload.context_tokens
     if after_prefill:
         decoder_tokens = 1 if seq2seq else workload.prompt_tokens
-    total = 0
-    for layers in architecture.cache:
-        if layers.kind == "shared":
-            continue
-        if layers.state:
-            total += layers.layers * _state_bytes(layers, workload.dtype)
-        elements = layers.elements_per_token
-        if elements:
-            tokens = _stored_tokens(layers, architecture, workload, decoder_tokens, after_prefill)
-            entries = tokens // layers.tokens_per_entry
-            total += layers.layers * _token_bytes(elements, entries, workload, layers.kind)
-    return workload.batch * total
+    total = layers.layers * _state_bytes(layers, workload.dtype) if layers.state else 0
+    elements = layers.elements_per_token
+    if elements:
+        tokens = _stored_tokens(layers, architecture, workload, decoder_tokens, after_prefill)
+        entries = tokens // layers.tokens_per_entry
+        total += layers.layers * _token_bytes(elements, entries, workload, layers.kind)
+    return total
+
+
+def entry_bytes(layers: CacheLayers, workload: Workload) -> int:
+    """Bytes of one cached entry of one sequence in all layers of a kind, packed where the cache is quantized.
+
+    >>> layers = CacheLayers(kind="full", layers=32, kv_heads=32, key_dim=128, value_dim=128)
+    >>> entry_bytes(layers, Workload(prompt_tokens=1)), entry_bytes(layers, Workload(prompt_tokens=1, kv_dtype="int4"))
+    (524288, 147456)
+    """
+    return layers.layers * _token_bytes(layers.elements_per_token, 1, replace(workload, new_tokens=0), layers.kind)
 
 
 def _stored_tokens(

@@ -5,6 +5,7 @@ What stays in 16 bits is decided by the loaders' own rules, each quoted where it
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from math import prod
 from typing import NamedTuple
@@ -64,39 +65,64 @@ def count_weights(architecture: Architecture, dtype: str, quant: Quantization) -
 
     Raises Unsupported where no loader exists for this family and format.
     """
-    inventory = architecture.tensors
-    convertible = _matrices(architecture, quant) if quant != "none" else {}
-    element_bytes = DTYPE_BYTES[dtype]
     quantized = quantized_parameters = kept = kept_parameters = fp32 = buffers = padding = blocks = 0
     largest = (0, 0)
-    for index, group in enumerate(inventory.groups):
-        if group.tied_to:
-            continue
-        copies = group.copies
-        if (found := convertible.get(index)) is not None:
-            parts = MATRIX_PARTS[quant](found.outputs, found.inputs).values()
-            matrices = found.copies * found.per_copy
-            quantized += matrices * sum(parts)
-            padding += matrices * sum(round_allocation(part) - part for part in parts)
-            largest = max(largest, (found.outputs, found.inputs), key=prod)
-            blocks += matrices * sum(parts) if group.in_blocks else 0
-            quantized_parameters += found.copies * group.elements
-            copies -= found.copies
-        stays_fp32 = dtype != "fp32" and _kept_fp32(inventory, group, dtype)
-        size = group.elements * (DTYPE_BYTES[group.dtype] if group.dtype else 4 if stays_fp32 else element_bytes)
-        padding += copies * (round_allocation(size) - size)
+    for found in weigh_groups(architecture, dtype, quant):
+        group = found.group
+        padding += found.padding_bytes
         if group.module == "buffer":
-            buffers += copies * size
+            buffers += found.kept_bytes
             continue
-        kept += copies * size
-        blocks += copies * size if group.in_blocks else 0
-        kept_parameters += copies * group.elements
-        fp32 += copies * size if stays_fp32 else 0
+        quantized += found.quantized_bytes
+        quantized_parameters += found.quantized_copies * group.elements
+        largest = max(largest, found.matrix, key=prod)
+        kept += found.kept_bytes
+        kept_parameters += (group.copies - found.quantized_copies) * group.elements
+        blocks += found.quantized_bytes + found.kept_bytes if group.in_blocks else 0
+        fp32 += found.kept_bytes if found.stays_fp32 else 0
     return WeightBytes(
         quantized_bytes=quantized, quantized_parameters=quantized_parameters, kept_bytes=kept,
         kept_parameters=kept_parameters, fp32_bytes=fp32, buffer_bytes=buffers, padding_bytes=padding,
         block_bytes=blocks, largest_matrix=largest,
     )  # fmt: skip
+
+
+class GroupBytes(NamedTuple):
+    """One tensor group in a format: how many of its copies are quantized, and the bytes of those and of the others.
+
+    ``matrix`` is (outputs, inputs) of a quantized one, (0, 0) without; ``stays_fp32`` is about the others.
+    """
+
+    group: TensorGroup
+    quantized_copies: int
+    quantized_bytes: int
+    kept_bytes: int
+    padding_bytes: int
+    stays_fp32: bool
+    matrix: tuple[int, int]
+
+
+def weigh_groups(architecture: Architecture, dtype: str, quant: Quantization) -> Iterator[GroupBytes]:
+    """Every tensor group that owns storage, buffers included, in the inventory's order."""
+    inventory = architecture.tensors
+    convertible = _matrices(architecture, quant) if quant != "none" else {}
+    element_bytes = DTYPE_BYTES[dtype]
+    for index, group in enumerate(inventory.groups):
+        if group.tied_to:
+            continue
+        quantized_copies = quantized = padding = 0
+        matrix = (0, 0)
+        if (found := convertible.get(index)) is not None:
+            matrix = (found.outputs, found.inputs)
+            parts = MATRIX_PARTS[quant](*matrix).values()
+            matrices = found.copies * found.per_copy
+            quantized_copies, quantized = found.copies, matrices * sum(parts)
+            padding = matrices * sum(round_allocation(part) - part for part in parts)
+        kept_copies = group.copies - quantized_copies
+        stays_fp32 = dtype != "fp32" and _kept_fp32(inventory, group, dtype)
+        size = group.elements * (DTYPE_BYTES[group.dtype] if group.dtype else 4 if stays_fp32 else element_bytes)
+        padding += kept_copies * (round_allocation(size) - size)
+        yield GroupBytes(group, quantized_copies, quantized, kept_copies * size, padding, stays_fp32, matrix)
 
 
 class _Converted(NamedTuple):
