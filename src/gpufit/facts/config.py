@@ -12,6 +12,21 @@ _MISSING: Any = object()
 _Int = int  # inside the class ``int`` is a method
 
 
+def _summary(values: list[object] | tuple[object, ...]) -> str:
+    """A list in a line: itself where it is short, else how often each value occurs in it.
+
+    >>> _summary(["full"] + 8 * ["sliding"])
+    '9 values: 1 × full, 8 × sliding'
+    """
+    texts = [str(value)[:40] for value in values]
+    if len(texts) <= 8:
+        return ", ".join(texts)
+    counts = {text: texts.count(text) for text in dict.fromkeys(texts[:64])}
+    if sum(counts.values()) < len(texts) or len(counts) > 8:
+        return f"{len(texts)} values: {', '.join(texts[:3])}, ..."
+    return f"{len(texts)} values: " + ", ".join(f"{count} × {text}" for text, count in counts.items())
+
+
 class Config:
     """A read-only view of one config dictionary.
 
@@ -103,6 +118,7 @@ class Config:
             raise self._wrong(key, type(value).__name__, "a list of at most 4096 values")
         if any(isinstance(item, (list, tuple, dict)) for item in value):
             raise self._wrong(key, "nested values", "a flat list")
+        self.seen[self.path + key] = _summary(value)
         return tuple(value)
 
     def section(self, key: str) -> Config | None:

@@ -75,7 +75,13 @@ class CatalogEntry:
             dtype=self.dtype,
             max_context_tokens=self.context_tokens or found.max_context_tokens,
             notes=found.notes + self.notes,
+            provenance=(*found.provenance, *self._stated()),
         )
+
+    def _stated(self) -> tuple[tuple[str, str], ...]:
+        """What the entry says beside ``config``."""
+        context = (("context", str(self.context_tokens)),) if self.context_tokens else ()
+        return (("task", self.task), ("dtype", self.dtype), *context)
 
 
 class Catalog:

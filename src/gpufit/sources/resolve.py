@@ -38,6 +38,7 @@ class ResolvedModel:
     stored: StoredWeights | None = None
     notes: tuple[str, ...] = ()
     config: Mapping[str, Any] | None = None  # the raw configuration, for those who run the modelling code itself
+    translated: Mapping[str, Any] | None = None  # a GGUF's metadata in the words of a config.json
 
 
 def resolve_model(
@@ -56,7 +57,7 @@ def resolve_model(
     if revision is None and (entry := catalog.find(text)) is not None:
         return ResolvedModel(
             name=entry.name, architecture=entry.architecture(), origin=f"catalog {catalog.source_of(entry)}",
-            config_source="models.yaml", hub_id=entry.hub_id, config=entry.config,
+            config_source=catalog.source_of(entry), hub_id=entry.hub_id, config=entry.config,
         )  # fmt: skip
     path = Path(os.path.expanduser(text)) if text and "\0" not in text else None
     if path is not None and revision is None and os.path.lexists(path):
@@ -88,6 +89,7 @@ def resolve_path(path: Path) -> ResolvedModel:
     return ResolvedModel(
         name=str(path), architecture=found.architecture, origin=str(path.absolute()),
         config_source=str(folder / found.config_source), stored=found.stored, notes=found.notes, config=found.config,
+        translated=found.translated,
     )  # fmt: skip
 
 

@@ -92,7 +92,7 @@ def _from_snapshot(repository: str, wanted: str | None, snapshot: Path, notes: t
         name=_name(repository, wanted), architecture=found.architecture,
         origin=f"downloaded {repository} at {snapshot.name[:12]}", config_source=found.config_source,
         hub_id=repository, commit=snapshot.name, stored=found.stored, notes=(*found.notes, *notes),
-        config=found.config,
+        config=found.config, translated=found.translated,
     )  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def _from_hub(files: HubFiles, wanted: str | None, notes: tuple[str, ...] = ()) 
         name=_name(files.repository, wanted), architecture=found.architecture,
         origin=f"Hub {files.repository} at {files.commit[:12]}", config_source=found.config_source,
         hub_id=files.repository, commit=files.commit, stored=found.stored, notes=(*found.notes, *notes),
-        config=found.config,
+        config=found.config, translated=found.translated,
     )  # fmt: skip
 
 
