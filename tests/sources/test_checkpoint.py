@@ -114,6 +114,24 @@ def test_many_ggufs_ask_for_a_choice_and_projectors_are_no_models(tmp_path: Path
         resolve_path(tmp_path)
 
 
+def test_a_checkpoint_that_is_not_what_its_configuration_says_is_told(folder: Path) -> None:
+    fewer = {name: shape for name, shape in SHAPES.items() if "layers.1" not in name}
+    more = {**SHAPES, "mtp.head.weight": ("BF16", (100, 64))}
+    for shapes, told in ((SHAPES, ()), (fewer, ("files are missing",)), (more, ("stays on disk",))):
+        (folder / "model.safetensors").write_bytes(safetensors_bytes(shapes))
+        notes = resolve_path(folder).notes
+        assert len(notes) == len(told)
+        assert all(part in note for part, note in zip(told, notes, strict=True))
+
+
+def test_a_tied_matrix_may_be_saved_twice(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps({**LLAMA, "tie_word_embeddings": True}))
+    once = {name: shape for name, shape in SHAPES.items() if name != "lm_head.weight"}
+    for shapes in (once, SHAPES):
+        (folder / "model.safetensors").write_bytes(safetensors_bytes(shapes))
+        assert resolve_path(folder).notes == ()
+
+
 def test_a_configuration_alone_is_enough(folder: Path) -> None:
     for path in (folder, folder / "config.json"):
         found = resolve_path(path)

@@ -27,6 +27,7 @@ class Checkpoint:
     config_source: str
     notes: tuple[str, ...] = ()
     config: Mapping[str, Any] | None = None
+    translated: Mapping[str, Any] | None = None  # a GGUF's metadata in the words of a config.json
 
 
 def read_checkpoint(files: Files, wanted: str | None = None) -> Checkpoint:
@@ -76,7 +77,11 @@ def _read_with_config(files: Files, wanted: str | None) -> Checkpoint:
         return Checkpoint(architecture=architecture, stored=None, config_source=config_name, config=config)
     stored = _read_safetensors(files, weights, quantization_section(config))
     return Checkpoint(
-        architecture=architecture, stored=stored, config_source=config_name, notes=stored.notes, config=config
+        architecture=architecture,
+        stored=stored,
+        config_source=config_name,
+        notes=_notes(stored, architecture),
+        config=config,
     )
 
 
@@ -92,6 +97,13 @@ def _no_configuration(files: Files, ggufs: list[str]) -> GpufitError:
     return BadFile(
         f"{files.label} has no config.json", hint="weights alone do not say how the model caches and computes"
     )
+
+
+def _notes(stored: StoredWeights, architecture: Architecture) -> tuple[str, ...]:
+    from gpufit.facts.stored_check import difference_note
+
+    difference = difference_note(stored, architecture)
+    return stored.notes if difference is None else (*stored.notes, difference)
 
 
 def quantization_section(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -194,6 +206,10 @@ def _read_gguf(files: Files, name: str) -> Checkpoint:
     if len(names) > _MOST_GGUF_SHARDS:
         raise BadFile(f"{name} is one of {len(names)} shards; gpufit reads at most {_MOST_GGUF_SHARDS}")
     header = join_headers(files.each(lambda shard: read_gguf_header(files, shard), names), name)
-    architecture = _parse_config(gguf_to_config(header))
+    translated = gguf_to_config(header)
+    architecture = _parse_config(translated)
     stored = to_stored(header, names)
-    return Checkpoint(architecture=architecture, stored=stored, config_source=names[0], notes=stored.notes)
+    return Checkpoint(
+        architecture=architecture, stored=stored, config_source=names[0], notes=_notes(stored, architecture),
+        translated=translated,
+    )  # fmt: skip
