@@ -279,7 +279,7 @@ def _attention_moments(block: Block, c: Setting, stream: Expr, around: Expr) -> 
         return [
             Moment("attention product", grown + P * (4 * q) + scaled + 4 * A,
                    "the unfused fallback: scaled queries and keys, their product"),
-            Moment("attention scores", grown + 8 * A + (NOTHING if c.decode else 4 * (M if c.masked else N)),
+            Moment("attention scores", grown + 8 * A + (NOTHING if c.decode else M * b if c.masked else 4 * N),
                    "the unfused fallback: scaled queries, scores before and after the mask"),
         ]  # fmt: skip
     copies = (repeated + M * b) if masked else NOTHING

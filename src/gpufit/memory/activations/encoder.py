@@ -72,9 +72,12 @@ def deberta(c: Setting) -> list[Moment]:
     ids = 16 * T + 8 * M + 8 * N
     table = X * h * b
     stream = T * b * ((2 if c.deep else 1) * h)
+    locals_ = T * b * (h + 3 * q) + stream + 2 * (B * table) + table + 16 * N + ids
     return [
-        Moment("attention scores", 4 * (A * b) + H * T * X * b + T * b * (h + 3 * q) + stream + 2 * (B * table) + table + 16 * N + ids,
+        Moment("position scores", 4 * (A * b) + H * T * X * b + locals_,
                "scores, two gathered biases, their sum, the ungathered product, queries, keys, values, tables, indices"),
+        Moment("attention scores", 5 * (A * b) + locals_,
+               "scores, two gathered biases, one scaled, their sum, queries, keys, values, tables, indices"),
         Moment("mlp", T * b * (2 * f + h) + stream + A * b + table + ids, "before and after the activation, attention's output"),
     ]  # fmt: skip
 
