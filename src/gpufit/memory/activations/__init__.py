@@ -46,9 +46,10 @@ FORMS: dict[str, str] = {
     **dict.fromkeys(("gpt2", "gpt_bigcode", "opt", "gpt_neox", "falcon", "gptj", "bloom", "gpt_neo"), "gpt"),
     **dict.fromkeys(("bert", "modernbert", "albert", "deberta"), "encoder"),
     **dict.fromkeys(("bart", "t5", "whisper"), "seq2seq"),
+    **dict.fromkeys(("mamba", "falcon_mamba", "mamba2"), "ssm"),
     **dict.fromkeys(
         ("moe", "shared_moe", "olmoe", "granitemoe", "phimoe", "minimax_m2", "glm4_moe", "ernie4_5_moe", "hunyuan_moe",
-         "mla_moe"), "moe"
+         "mla_moe", "dsa_moe", "gpt_oss"), "moe"
     ),
 }  # fmt: skip
 

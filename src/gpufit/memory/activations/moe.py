@@ -17,7 +17,7 @@ from functools import lru_cache
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Course, steps
 from gpufit.memory.activations.decoder import GATED, Block, decoder_moments
-from gpufit.memory.activations.latent import latent_attention
+from gpufit.memory.activations.latent import indexer_sizes, latent_attention
 from gpufit.memory.activations.setting import Moment, Setting
 from gpufit.memory.activations.sizes import settle, stack_sizes
 from gpufit.memory.activations.symbols import NOTHING, E, Expr, T, b, e, h, u, w
@@ -40,6 +40,8 @@ class Routed:
     shared: str = "none"
     router: Expr = E * b
     latent: bool = False
+    indexed: bool = False  # DeepSeek sparse attention: an indexer scores every key first
+    gate: Expr = h + 4 * w
     exact: bool = True
 
 
@@ -56,6 +58,10 @@ FORMS: dict[str, Routed] = {
     "ernie4_5_moe": Routed(fp32_weights=True, shared="after"),
     # DeepseekV3Attention; only the first layers are dense
     "mla_moe": Routed(fp32_weights=True, shared="after", latent=True, router=E * 4),
+    "dsa_moe": Routed(fp32_weights=True, shared="after", latent=True, indexed=True, router=E * 4),
+    # GptOssExperts._apply_gate beside its rows of biases: gate and up, both clamped, glu, up + 1 and the product;
+    # eager attention appends a sink to the scores and keeps them, their shifted copy and the softmax
+    "gpt_oss": Routed(block=replace(LLAMA, norm="wide rms", scores="sum and same", eager_only=True), gate=h + 9 * w),
     "hunyuan_moe": Routed(shared="before"),
 }
 
@@ -67,7 +73,7 @@ def expert_moments(routed: Routed, c: Setting) -> tuple[Moment, ...]:
     sorting = rows * 40 + T * routed.router
     beside = T * b * h if routed.shared == "before" else NOTHING
     moments = [
-        Moment("experts", rows * b * (h + 4 * w) + sorting + beside,
+        Moment("experts", rows * b * routed.gate + sorting + beside,
                "rows sorted by expert, gate and up, activation and product"),
         Moment("experts joined", rows * (2 * b * h + 2 * (h * weight_bytes)) + sorting + beside,
                "sorted rows, down projection, weighted rows and those back in order"),
@@ -82,7 +88,7 @@ def expert_moments(routed: Routed, c: Setting) -> tuple[Moment, ...]:
 
 @lru_cache(maxsize=1024)
 def _moments(routed: Routed, setting: Setting) -> tuple[Moment, ...]:
-    attention = latent_attention(setting) if routed.latent else None
+    attention = latent_attention(setting, indexed=routed.indexed) if routed.latent else None
     return decoder_moments(routed.block, setting, expert_moments(routed, setting), attention)
 
 
@@ -90,11 +96,15 @@ def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
     """Prefill and decode of a mixture of experts."""
     routed = FORMS.get(architecture.model_type) or FORMS[architecture.form]
     stack = architecture.stacks[0]
+    eager = routed.block.eager_only
+    indexer = indexer_sizes(architecture) if routed.indexed else {}
     return tuple(
         Course(
             name=step.name, cache_tokens=step.cached, exact=routed.exact,
-            moments=((_moments(routed, settle(architecture, workload, stack, step.name, keys=step.keys, queries=step.queries)),
-                      stack_sizes(architecture, workload, stack, queries=step.queries, keys=step.keys)),),
+            moments=((_moments(routed, settle(architecture, workload, stack, step.name, keys=step.keys,
+                                              queries=step.queries, eager_only=eager)),
+                      stack_sizes(architecture, workload, stack, queries=step.queries, keys=step.keys)._replace(
+                          **indexer)),),
         )
         for step in steps(architecture, workload)
     )  # fmt: skip

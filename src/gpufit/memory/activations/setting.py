@@ -26,6 +26,7 @@ class Setting(NamedTuple):
     logsumexp: bool
     grouped: bool  # several query heads for each of several key heads
     shared: bool  # one key head for all query heads: repeating it is a view until a kernel needs it whole
+    batched: bool  # more than one sequence
     deep: bool  # more than one layer: the embeddings and the layer's input are two tensors
     masks: int  # masks that eager attention builds, one per kind of layer
     full: bool

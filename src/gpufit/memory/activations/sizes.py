@@ -46,7 +46,7 @@ def stack_sizes(
         a.heads, a.kv_heads, a.heads * a.rope_dim, a.kv_heads * a.rope_dim, a.rope_dim, architecture.vocab_size,
         *((x.count, x.per_token, x.width, x.shared_width) if x else (0, 0, 0, 0)),
         a.query_rank, a.kv_rank, batch * sources, a.heads * tokens * sources,
-        *((mixer.inner, mixer.state, mixer.conv, mixer.groups, mixer.heads, mixer.time_rank, 256) if mixer else (0,) * 7),
+        *((mixer.inner, mixer.state, mixer.conv, mixer.groups, mixer.heads, mixer.time_rank, mixer.chunk) if mixer else (0,) * 7),
         extra, stack.layers, fused, batch * min(keys, max(windows, default=0)),
     )  # fmt: skip
 
@@ -92,7 +92,7 @@ def settle(
             kernel = "math"
     return Setting(
         phase=phase, dtype=workload.dtype, kernel=kernel, logsumexp=flash or (fits_flash and not only_masked),
-        grouped=grouped and a.kv_heads > 1, shared=grouped and a.kv_heads == 1, deep=stack.layers > 1, full=full,
+        grouped=grouped and a.kv_heads > 1, shared=grouped and a.kv_heads == 1, batched=workload.batch > 1, deep=stack.layers > 1, full=full,
         masks=2 if architecture.model_type in _TWO_MASKS else full + sliding, sliding=sliding,
         masked=masked, flash=flash, gated=stack.gated, variant=architecture.model_type,
         linear="plain" if workload.quant == "none" else linear_kind(workload, workload.batch * (queries or keys)),

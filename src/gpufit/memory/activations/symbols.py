@@ -41,17 +41,24 @@ class Sizes(NamedTuple):
     K: int = 0  # rank of the compressed keys and values (latent attention)
     Z: int = 0  # encoder tokens in the batch (encoder-decoder)
     Y: int = 0  # elements of the cross-attention scores
-    i: int = 0  # inner width of a recurrent mixer
-    s: int = 0  # state size of a recurrent mixer
+    i: int = 0  # inner width of a recurrent mixer or an indexer
+    s: int = 0  # state size of a recurrent mixer; width of one head of an indexer
     n: int = 0  # convolution width of a recurrent mixer
     g: int = 0  # state groups of a recurrent mixer
     m: int = 0  # heads of a recurrent mixer
     t: int = 0  # time-step rank of a recurrent mixer
     Q: int = 0  # chunk length of a recurrent scan
-    X: int = 0  # rows of a relative position table; input features of one encoder token
+    X: int = 0  # rows of a relative position table; input features of one encoder token; heads of an indexer
     L: int = 0  # layers
     F: int = 0  # width of a fused query, key and value projection
     W: int = 0  # batch × tokens that a sliding-window layer caches
+    p: int = 0  # tokens of a scan, each sequence padded to whole chunks
+    x: int = 0  # states between chunks: batch × (chunks + 1)
+    y: int = 0  # pairs of chunks: batch × (chunks + 1)²
+    d: int = 0  # key width of a delta net: value heads × key dimension
+    a: int = 0  # width of a delta net's convolution, or of latent experts
+    z: int = 0  # bytes of cache that layers further on will add
+    U: int = 0  # numbers in the batch's pictures
 
 
 class Expr:
@@ -147,4 +154,5 @@ def as_expr(value: Expr | int) -> Expr:
 NOTHING = as_expr(0)
 (
     T, B, S, C, P, A, M, N, b, h, f, q, k, v, o, H, G, r, j, D, V, E, e, w, u, R, K, Z, Y, i, s, n, g, m, t, Q, X, L, F, W,
+    p, x, y, d, a, z, U,
 ) = (Expr(((1, (index,)),), name) for index, name in enumerate(Sizes._fields))  # fmt: skip
