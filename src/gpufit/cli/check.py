@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from gpufit.cli import options
 from gpufit.cli.output import screen, write_json, write_lines
+
+if TYPE_CHECKING:
+    from gpufit.cli import options
 
 EXIT_CODES = {"fits": 0, "tight": 0, "no": 1, "unknown": 3}
 
@@ -24,12 +24,12 @@ def run(
     quant: options.Quant = None,
     kv_dtype: options.KvDtype = None,
     attention: options.Attention = None,
-    runtime: Annotated[str, typer.Option(help="transformers.")] = "transformers",
+    runtime: options.Runtime = "transformers",
     reserve: options.Reserve = "0",
-    revision: Annotated[str | None, typer.Option(help="A branch, tag or commit of a Hub id.")] = None,
+    revision: options.Revision = None,
     catalog: options.CatalogFile = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Count tight as not fitting.")] = False,
-    code: Annotated[bool, typer.Option("--code", help="Print the Python that loads the recommendation.")] = False,
+    strict: options.Strict = False,
+    code: options.Code = False,
     as_json: options.Json = False,
 ) -> int:
     """Say whether a model fits, why, and what would make it fit."""

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from gpufit.cli import options
 from gpufit.cli.output import screen, write_json, write_lines
+
+if TYPE_CHECKING:
+    from gpufit.cli import options
 
 
 def run(
-    fits: Annotated[bool, typer.Option("--fits", help="Only what fits, each with its best quantization.")] = False,
+    fits: options.Fits = False,
     vram: options.Vram = None,
     gpu: options.Gpu = None,
     reserve: options.Reserve = "0",
     context: options.Context = None,
     batch: options.Batch = 1,
-    family: Annotated[str | None, typer.Option(help="Only this family, for example llama.")] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(help="causal-lm, seq2seq, encoder, embedding, vision-language, speech or vision."),
-    ] = None,
-    max_params: Annotated[str | None, typer.Option(help="At most this many parameters: 7B, 350M.")] = None,
+    family: options.Family = None,
+    task: options.Task = None,
+    max_params: options.MaxParams = None,
     quant: options.Quant = None,
-    sort: Annotated[str, typer.Option(help="catalog, name, parameters, process, headroom or context.")] = "catalog",
+    sort: options.Sort = "catalog",
     catalog: options.CatalogFile = None,
     as_json: options.Json = False,
 ) -> int:

@@ -58,3 +58,16 @@ KvDtype = Annotated[str | None, typer.Option(help="The cache's format: fp16, bf1
 Attention = Annotated[str | None, typer.Option(help="eager, sdpa or flash.")]
 CatalogFile = Annotated[Path | None, typer.Option("--catalog", help="A catalog file that extends the shipped one.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+Runtime = Annotated[str, typer.Option(help="The library that runs the model: transformers.")]
+Revision = Annotated[str | None, typer.Option(help="A branch, tag or commit of a Hub id.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Count tight as not fitting.")]
+Code = Annotated[bool, typer.Option("--code", help="Print the Python that loads the recommendation.")]
+Fits = Annotated[bool, typer.Option("--fits", help="Only what fits, each with its best quantization.")]
+Family = Annotated[str | None, typer.Option(help="Only this family, for example llama.")]
+Task = Annotated[
+    str | None,
+    typer.Option(help="causal-lm, seq2seq, encoder, embedding, vision-language, speech or vision."),
+]
+MaxParams = Annotated[str | None, typer.Option(help="At most this many parameters: 7B, 350M.")]
+Sort = Annotated[str, typer.Option(help="catalog, name, parameters, process, headroom or context.")]
