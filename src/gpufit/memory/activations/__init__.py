@@ -7,13 +7,14 @@ file per family the differences. The oracle is ``gpufit.replay``; no factor is f
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import cache
 from importlib import import_module
 from typing import Literal
 
 from gpufit.errors import Undecided
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Planner
+from gpufit.memory.activations.setting import Contest, contenders
 from gpufit.memory.workload import Workload
 from gpufit.records import record
 
@@ -89,12 +90,12 @@ def estimate_phases(architecture: Architecture, workload: Workload) -> tuple[Pha
     """
     phases = []
     for course in _planner(architecture.form)(architecture, workload):
-        name, peak = "", -1
+        peak, name = -1, ""
         for moments, sizes in course.moments:
-            for moment in moments:
-                size = moment.formula.value(sizes)
-                if size > peak:
-                    name, peak = moment.name, size
+            contest = moments if isinstance(moments, Contest) else contenders(moments)
+            size, moment = contest.widest(sizes)
+            if size > peak:
+                peak, name = size, moment.name
         phases.append(
             Phase(
                 name=course.name,

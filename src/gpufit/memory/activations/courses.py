@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.decoder import Block, decoder_moments
-from gpufit.memory.activations.setting import Moment, PhaseName, Setting
+from gpufit.memory.activations.setting import Moment, PhaseName, Setting, Contest, contenders
 from gpufit.memory.activations.sizes import settle, stack_sizes
 from gpufit.memory.activations.symbols import Sizes
 from gpufit.memory.workload import Workload
@@ -29,8 +29,8 @@ Planner = Callable[[Architecture, Workload], tuple[Course, ...]]
 
 
 @lru_cache(maxsize=4096)
-def _moments(block: Block, setting: Setting) -> tuple[Moment, ...]:
-    return decoder_moments(block, setting)
+def _moments(block: Block, setting: Setting) -> Contest:
+    return contenders(decoder_moments(block, setting))
 
 
 def plan_decoder(block: Block, architecture: Architecture, workload: Workload) -> tuple[Course, ...]:

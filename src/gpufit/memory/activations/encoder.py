@@ -12,7 +12,7 @@ from functools import lru_cache
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Course
 from gpufit.memory.activations.decoder import GATED
-from gpufit.memory.activations.setting import Moment, Setting
+from gpufit.memory.activations.setting import Moment, Setting, Contest, contenders
 from gpufit.memory.activations.sizes import settle, stack_sizes
 from gpufit.memory.activations.symbols import NOTHING, A, B, D, F, H, M, N, S, T, V, X, as_expr, b, f, h, o, q
 from gpufit.memory.workload import Workload
@@ -97,8 +97,8 @@ FORMS = {"bert": bert, "deberta": deberta, "modernbert": modernbert, "albert": b
 
 
 @lru_cache(maxsize=1024)
-def _moments(form: str, setting: Setting) -> tuple[Moment, ...]:
-    return (*FORMS[form](setting), *heads(setting))
+def _moments(form: str, setting: Setting) -> Contest:
+    return contenders((*FORMS[form](setting), *heads(setting)))
 
 
 def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:

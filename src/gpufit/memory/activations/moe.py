@@ -18,7 +18,7 @@ from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Course, steps
 from gpufit.memory.activations.decoder import GATED, Block, decoder_moments
 from gpufit.memory.activations.latent import indexer_sizes, latent_attention
-from gpufit.memory.activations.setting import Moment, Setting
+from gpufit.memory.activations.setting import Moment, Setting, Contest, contenders
 from gpufit.memory.activations.sizes import settle, stack_sizes
 from gpufit.memory.activations.symbols import NOTHING, E, Expr, T, b, e, h, u, w
 from gpufit.memory.workload import Workload
@@ -87,9 +87,9 @@ def expert_moments(routed: Routed, c: Setting) -> tuple[Moment, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _moments(routed: Routed, setting: Setting) -> tuple[Moment, ...]:
+def _moments(routed: Routed, setting: Setting) -> Contest:
     attention = latent_attention(setting, indexed=routed.indexed) if routed.latent else None
-    return decoder_moments(routed.block, setting, expert_moments(routed, setting), attention)
+    return contenders(decoder_moments(routed.block, setting, expert_moments(routed, setting), attention))
 
 
 def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:

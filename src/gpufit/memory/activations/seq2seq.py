@@ -12,7 +12,7 @@ from functools import lru_cache
 from gpufit.errors import Undecided
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Course
-from gpufit.memory.activations.setting import Moment, PhaseName, Setting
+from gpufit.memory.activations.setting import Moment, PhaseName, Setting, Contest, contenders
 from gpufit.memory.activations.sizes import settle, stack_sizes
 from gpufit.memory.activations.symbols import NOTHING, A, B, H, N, P, S, T, V, X, Y, Z, b, f, h, k, o, q, v
 from gpufit.memory.workload import Workload
@@ -103,13 +103,13 @@ def decoder_step(c: Setting, form: str) -> list[Moment]:
 
 
 @lru_cache(maxsize=1024)
-def _encoder(form: str, setting: Setting) -> tuple[Moment, ...]:
-    return tuple(ENCODERS[form](setting))
+def _encoder(form: str, setting: Setting) -> Contest:
+    return contenders(ENCODERS[form](setting))
 
 
 @lru_cache(maxsize=1024)
-def _decoder(form: str, setting: Setting) -> tuple[Moment, ...]:
-    return tuple(decoder_step(setting, form))
+def _decoder(form: str, setting: Setting) -> Contest:
+    return contenders(decoder_step(setting, form))
 
 
 def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from gpufit.memory.activations.symbols import Expr
+from gpufit.memory.activations.symbols import Expr, Sizes
 from gpufit.records import record
 
 PhaseName = Literal["encode", "prefill", "decode"]
@@ -56,3 +57,48 @@ class Moment:
     name: str
     formula: Expr
     alive: str
+
+
+class Contest(tuple[Moment, ...]):
+    """Moments that compete for the peak, with the products that they share multiplied once."""
+
+    _products: tuple[tuple[int, ...], ...]
+    _sums: tuple[tuple[tuple[int, int], ...], ...]
+
+    def __new__(cls, moments: Iterable[Moment]) -> Contest:
+        self = super().__new__(cls, moments)
+        places: dict[tuple[int, ...], int] = {}
+        self._sums = tuple(
+            tuple((count, places.setdefault(letters, len(places))) for count, letters in moment.formula.terms)
+            for moment in self
+        )
+        self._products = tuple(places)
+        return self
+
+    def widest(self, sizes: Sizes) -> tuple[int, Moment]:
+        """The peak in bytes and the moment that reaches it, the first of equals."""
+        products = []
+        for letters in self._products:
+            product = 1
+            for letter in letters:
+                product *= sizes[letter]
+            products.append(product)
+        peak, winner = -1, 0
+        for index, terms in enumerate(self._sums):
+            total = 0
+            for count, place in terms:
+                total += count * products[place]
+            if total > peak:
+                peak, winner = total, index
+        return peak, self[winner]
+
+
+def contenders(moments: Iterable[Moment]) -> Contest:
+    """The moments that can be the widest: those that no other one covers for all sizes."""
+    kept: list[Moment] = []
+    for moment in moments:
+        if any(moment.formula.within(other.formula) for other in kept):
+            continue
+        kept = [other for other in kept if not other.formula.within(moment.formula)]
+        kept.append(moment)
+    return Contest(kept)

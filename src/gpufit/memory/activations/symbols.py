@@ -70,25 +70,30 @@ class Expr:
     ('T·b·(3·f + 4·h)', 980)
     """
 
-    __slots__ = ("_is_sum", "_terms", "_text")
+    __slots__ = ("_is_sum", "_text", "terms")
 
     def __init__(self, terms: tuple[tuple[int, tuple[int, ...]], ...], text: str, is_sum: bool = False) -> None:
-        self._terms = terms
+        self.terms = terms
         self._text = text
         self._is_sum = is_sum
 
     def value(self, sizes: Sizes) -> int:
         """The number that the formula has for these sizes."""
         total = 0
-        for product, letters in self._terms:
+        for product, letters in self.terms:
             for letter in letters:
                 product *= sizes[letter]
             total += product
         return total
 
+    def within(self, other: Expr) -> bool:
+        """Whether this formula exceeds the other for no sizes at all, told product by product."""
+        theirs = {letters: count for count, letters in other.terms}
+        return all(count <= theirs.pop(letters, 0) for count, letters in self.terms) and min(theirs.values(), default=0) >= 0
+
     def letters(self) -> tuple[str, ...]:
         """The letters that occur, in the order of ``Sizes``."""
-        return tuple(Sizes._fields[index] for index in sorted({i for _, letters in self._terms for i in letters}))
+        return tuple(Sizes._fields[index] for index in sorted({i for _, letters in self.terms for i in letters}))
 
     def __str__(self) -> str:
         return self._text
@@ -97,7 +102,7 @@ class Expr:
         return f"Expr({self._text})"
 
     def __bool__(self) -> bool:
-        return bool(self._terms)
+        return bool(self.terms)
 
     def __add__(self, other: Expr | int) -> Expr:
         return self._sum(other, 1)
@@ -114,8 +119,8 @@ class Expr:
             return self
         if not self and sign > 0:
             return right
-        counts: dict[tuple[int, ...], int] = dict.fromkeys((letters for _, letters in self._terms), 0)
-        for factor, terms in ((1, self._terms), (sign, right._terms)):
+        counts: dict[tuple[int, ...], int] = dict.fromkeys((letters for _, letters in self.terms), 0)
+        for factor, terms in ((1, self.terms), (sign, right.terms)):
             for count, letters in terms:
                 counts[letters] = counts.get(letters, 0) + factor * count
         text = right._grouped() if sign < 0 else right._text
@@ -128,8 +133,8 @@ class Expr:
     def __mul__(self, other: Expr | int) -> Expr:
         right = as_expr(other)
         counts: dict[tuple[int, ...], int] = {}
-        for one, left_letters in self._terms:
-            for two, right_letters in right._terms:
+        for one, left_letters in self.terms:
+            for two, right_letters in right.terms:
                 letters = tuple(sorted(left_letters + right_letters))
                 counts[letters] = counts.get(letters, 0) + one * two
         return Expr(
