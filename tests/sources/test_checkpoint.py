@@ -11,6 +11,7 @@ from written import LLAMA, safetensors_bytes, safetensors_header, write_gguf, wr
 
 from gpufit.errors import BadFile, UsageError
 from gpufit.facts.read import parse_config
+from gpufit.sources.files import read_range
 from gpufit.sources.resolve import ResolvedModel, resolve_path
 
 SHAPES = {name: ("BF16", shape) for name, shape in parse_config(LLAMA).tensors.shapes().items()}
@@ -165,6 +166,12 @@ def test_loops_of_links_pipes_devices_and_folders_are_no_weights(folder: Path) -
     for name in ("pipe.gguf", "null.safetensors"):
         with pytest.raises(BadFile):
             resolve_path(folder / name)
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev", "/proc/self", "nowhere", "a\0b"])
+def test_what_is_no_regular_file_is_never_read_even_if_it_became_so_after_listing(path: str) -> None:
+    with pytest.raises(BadFile):
+        read_range(Path(path), 0, 8)
 
 
 def test_a_config_that_is_a_loop_of_links_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from written import LLAMA, safetensors_bytes, safetensors_header, write_gguf
 
 from gpufit.errors import AccessNeeded, GpufitError, SourceError, UnknownName, UsageError
 from gpufit.facts.read import parse_config
+from gpufit.records import replace
 from gpufit.sources import http
 from gpufit.sources.http import Answer, Unreachable, get
 from gpufit.sources.hub_client import HubClient
@@ -325,6 +326,15 @@ def test_a_part_other_than_the_one_asked_for_is_refused(hub: Hub, environ: dict[
         return Answer(status=206, headers={**answer.headers, "content-range": "bytes 7-99/100"}, body=answer.body)
 
     with pytest.raises(SourceError, match="another part"):
+        resolve_hub("ada/tiny", None, revision=None, environ=environ, transport=transport)  # type: ignore[arg-type]
+
+
+def test_a_part_shorter_than_the_one_asked_for_is_refused(environ: dict[str, str]) -> None:
+    def transport(url: str, headers: dict[str, str], *, limit_bytes: int, timeout_seconds: float) -> Answer:
+        answer = http.get(url, headers, limit_bytes=limit_bytes, timeout_seconds=timeout_seconds)
+        return answer if answer.status != 206 else replace(answer, body=answer.body[:-1])
+
+    with pytest.raises(SourceError, match="bytes came where"):
         resolve_hub("ada/tiny", None, revision=None, environ=environ, transport=transport)  # type: ignore[arg-type]
 
 
