@@ -85,6 +85,7 @@ class Mixer:
     time_rank: int = 0
     key_heads: int = 0
     key_dim: int = 0
+    chunk: int = 0  # tokens that a scan takes at once; 0 where it goes token by token
 
 
 @record
@@ -92,7 +93,8 @@ class Stack:
     """One run of transformer blocks: the decoder, the encoder, a vision or audio tower.
 
     Hybrid stacks fill every part they use. ``positions`` is the fixed sequence length of a tower (patches, frames);
-    0 where the workload decides. ``gated`` says whether the MLP has a gate projection beside the up projection.
+    0 where the workload decides. ``gated`` says whether the MLP has a gate projection beside the up projection,
+    ``fp32_residual`` whether the residual stream is kept in fp32.
     """
 
     role: StackRole
@@ -104,6 +106,7 @@ class Stack:
     experts: Experts | None = None
     mixer: Mixer | None = None
     positions: int = 0
+    fp32_residual: bool = False
 
 
 @record(eq=False)

@@ -107,7 +107,7 @@ def _duality_mixer(config: Config) -> Mixer:
     mixer = Mixer(
         kind="mamba2", inner=inner, state=config.size("mamba_d_state", 256), conv=config.size("mamba_d_conv", 4),
         heads=heads, head_dim=inner // heads if automatic else config.size("mamba_d_head"),
-        groups=config.layers("mamba_n_groups", 1),
+        groups=config.layers("mamba_n_groups", 1), chunk=config.size("mamba_chunk_size", 256),
     )  # fmt: skip
     if mixer.heads * mixer.head_dim != inner:
         raise BadConfig(f"mamba_n_heads × mamba_d_head = {mixer.heads * mixer.head_dim} is not the inner width {inner}")

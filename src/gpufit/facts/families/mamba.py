@@ -110,7 +110,10 @@ def _read(config: Config, *, mixer: Mixer, model_class: str, form: str, tied: bo
 
     return causal_lm(
         config, t, model_class=model_class, form=form, vocab=vocab, bounded=False,
-        stack=Stack(role="decoder", layers=layers, hidden=hidden, mixer=mixer),
+        stack=Stack(
+            role="decoder", layers=layers, hidden=hidden, mixer=mixer,
+            fp32_residual=config.flag("residual_in_fp32", True),
+        ),
         cache=(scan_cache(layers, mixer) if mixer.kind == "mamba" else duality_cache(layers, mixer),),
     )  # fmt: skip
 
@@ -146,6 +149,7 @@ def read_mamba2(config: Config) -> Architecture:
         kind="mamba2", inner=expanded(config, "expand", hidden), state=config.size("state_size", 128),
         conv=config.size("conv_kernel", 4), heads=config.layers("num_heads", 128),
         head_dim=config.size("head_dim", 64), groups=config.layers("n_groups", 8),
+        chunk=config.size("chunk_size", 256),
     )  # fmt: skip
     if mixer.heads * mixer.head_dim != mixer.inner:
         raise BadConfig(f"num_heads × head_dim = {mixer.heads * mixer.head_dim} is not expand × hidden_size")

@@ -45,6 +45,7 @@ def read(config: Config) -> Architecture:
         state=config.size("ssm_state_size", 128),
         conv=config.size("mamba_d_conv", config.size("conv_kernel", 4)),
         groups=config.layers("mamba_n_groups", config.layers("n_groups", 8)),
+        chunk=config.size("mamba_chunk_size", config.size("chunk_size", 128)),
     )  # fmt: skip
     experts = Experts(
         count=config.layers("n_routed_experts", 8), per_token=config.layers("num_experts_per_tok", 2),
@@ -83,7 +84,7 @@ def read(config: Config) -> Architecture:
         stack=Stack(
             role="decoder", layers=len(kinds), hidden=hidden, mlp_width=width if dense else 0, gated=False,
             attention=attention if attending else None, experts=experts if sparse else None,
-            mixer=mixer if scanning else None,
+            mixer=mixer if scanning else None, fp32_residual=config.flag("residual_in_fp32", False),
         ),
         cache=(
             CacheLayers(

@@ -49,6 +49,7 @@ def text_decoder(
         kind="gated_delta_net", inner=value_heads * value_dim, heads=value_heads, head_dim=value_dim,
         key_heads=config.layers("linear_num_key_heads", 16), key_dim=config.size("linear_key_head_dim", 128),
         state=config.size("linear_key_head_dim", 128), conv=config.size("linear_conv_kernel_dim", 4),
+        chunk=64,  # torch_chunk_gated_delta_rule's own default
     )  # fmt: skip
 
     embed(t, vocab, hidden, name=f"{prefix}.embed_tokens")
