@@ -191,7 +191,7 @@ def _stops_named(model_class: str) -> Iterator[None]:
     from transformers.utils import logging
 
     level = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(40)  # logging.ERROR
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

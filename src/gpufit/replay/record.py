@@ -63,10 +63,8 @@ def kind_of(holding: Holding) -> str:
     >>> kind_of(Holding(module="model.layers.*.mlp.up_proj", op="mm", bytes=1, storages=1))
     'MLP'
     """
-    if holding.op in ("saved", "gradient", "optimizer", "workspace"):
-        return {"saved": "saved activations", "gradient": "gradients", "optimizer": "optimizer states"}.get(
-            holding.op, holding.op
-        )
+    if holding.role:
+        return holding.role
     parts = holding.module.split(".")
     for kind, ops, names in KINDS:
         if ops and holding.op not in ops:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gpufit.replay.allocator import CachingAllocator
@@ -46,12 +46,25 @@ class Recording:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """Storages alike that live at a peak: same module (layer numbers as ``*``) and same operation."""
+    """Storages alike that live at a peak: same module (layer numbers as ``*``), same operation, same role.
+
+    ``role`` is what a storage is in a training step (see :data:`TRAINING_ROLES`); empty in inference.
+    """
 
     module: str
     op: str
     bytes: int
     storages: int
+    role: str = ""
+
+
+TRAINING_ROLES = {
+    # the phase a storage was born in -> what it is when it lives at a later peak
+    "first step": "optimizer states",
+    "forward": "saved activations",
+    "backward": "gradients",
+    "step": "optimizer temporaries",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +113,8 @@ def find_peaks(
         walk.step(Event(0, -recording.resident_bytes))
     for event in recording.residents:
         walk.step(event)
-    if workspace_bytes:
-        walk.allocator.allocate(workspace_bytes)
+    if workspace_bytes and walk.allocator.allocate(workspace_bytes) is None:
+        walk.out_of_memory = True
     for phase in recording.phases:
         if not phase.counted:
             for event in recording.events[phase.start : phase.stop]:
@@ -131,22 +144,38 @@ def find_peaks(
 
 def holdings_at(recording: Recording, event: int) -> tuple[Holding, ...]:
     """What lives just after that event, residents apart, largest first."""
-    alive: dict[int, Event] = {}
-    for entry in recording.events[: event + 1]:
+    alive: dict[int, tuple[int, Event]] = {}
+    for index, entry in enumerate(recording.events[: event + 1]):
         if entry.bytes > 0:
-            alive[entry.handle] = entry
+            alive[entry.handle] = (index, entry)
         else:
             alive.pop(entry.handle, None)
-    return group_holdings(alive.values())
-
-
-def group_holdings(events: Iterable[Event]) -> tuple[Holding, ...]:
-    """Births grouped by module pattern and operation, largest first."""
-    groups: dict[tuple[str, str], list[int]] = {}
-    for event in events:
-        groups.setdefault((module_pattern(event.module), event.op), []).append(event.bytes)
-    holdings = [Holding(module=m, op=o, bytes=sum(sizes), storages=len(sizes)) for (m, o), sizes in groups.items()]
+    role = _roles(recording)
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    for index, entry in alive.values():
+        key = (module_pattern(entry.module), entry.op, role(index, entry.handle))
+        groups.setdefault(key, []).append(entry.bytes)
+    holdings = [
+        Holding(module=module, op=op, bytes=sum(sizes), storages=len(sizes), role=what)
+        for (module, op, what), sizes in groups.items()
+    ]
     return tuple(sorted(holdings, key=lambda holding: (-holding.bytes, holding.module, holding.op)))
+
+
+def _roles(recording: Recording) -> Callable[[int, int], str]:
+    """Birth and handle -> role. Of what backward makes, only what outlives it is a gradient."""
+    backward = next((phase for phase in recording.phases if phase.name == "backward"), None)
+    if backward is None:
+        return lambda index, handle: ""
+    short_lived = {e.handle for e in recording.events[backward.start : backward.stop] if e.bytes < 0}
+
+    def role(index: int, handle: int) -> str:
+        phase = next((p.name for p in recording.phases if p.start <= index < p.stop), "")
+        if phase == "backward" and handle in short_lived:
+            return "backward temporaries"
+        return TRAINING_ROLES.get(phase, "")
+
+    return role
 
 
 def module_pattern(module: str) -> str:

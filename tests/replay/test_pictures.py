@@ -1,0 +1,64 @@
+"""The text, JSON, timeline and trace of a replay, without torch: records are made by hand."""
+
+from __future__ import annotations
+
+import json
+from xml.etree import ElementTree
+
+from gpufit.render.replay import chrome_trace, render_replay, replay_to_dict, timeline_svg
+from gpufit.render.text import Screen
+from gpufit.replay.record import PhaseReplay, Replay
+from gpufit.replay.recording import Event, Phase, Recording, find_peaks
+
+RECORDING = Recording(
+    residents=(Event(1, 4096, "weights", "layers.0.mlp.weight"),),
+    events=(
+        Event(2, 2048, "mm", "layers.0.mlp"),
+        Event(3, 1024, "cat", "layers.0.self_attn"),
+        Event(2, -2048),
+        Event(4, 512, "mm", "layers.1.<mlp>"),
+        Event(4, -512),
+        Event(3, -1024),
+    ),
+    phases=(Phase(name="prefill", start=0, stop=3), Phase(name="fill", start=3, stop=3, counted=False),
+            Phase(name="decode", start=3, stop=6)),
+)  # fmt: skip
+PEAKS = find_peaks(RECORDING)
+REPLAY = Replay(
+    model="tiny & <small>", work="inference", resident_bytes=4096, workspace_bytes=0, capability=(8, 0),
+    torch_version="2.13.0", transformers_version="5.23.0", recording=RECORDING, notes=("a note",),
+    phases=(PhaseReplay(peak=PEAKS[0], closed_form_bytes=3000), PhaseReplay(peak=PEAKS[1])),
+)  # fmt: skip
+
+
+def test_the_peaks_of_a_recording_are_its_sums() -> None:
+    assert [(peak.phase, peak.above_bytes, peak.live_bytes) for peak in PEAKS] == [
+        ("prefill", 3072, 7168),
+        ("decode", 1536, 5632),
+    ]
+
+
+def test_the_text_holds_phases_differences_and_holdings() -> None:
+    text = "\n".join(render_replay(REPLAY, Screen()))
+    assert "-2.34%" in text
+    assert "layers.*.mlp" in text
+    assert "MLP 2.0 KiB" in text
+    assert "note: a note" in text
+
+
+def test_the_json_form_is_integers_in_bytes() -> None:
+    record = json.loads(json.dumps(replay_to_dict(REPLAY)))
+    assert (record["schema"], record["ok"]) == (1, True)
+    assert record["phases"][0]["above_weights_bytes"] == 3072
+    assert record["phases"][1]["closed_form_bytes"] is None
+
+
+def test_the_timeline_is_well_formed_and_marks_each_counted_peak() -> None:
+    root = ElementTree.fromstring(timeline_svg(REPLAY))
+    space = "{http://www.w3.org/2000/svg}"
+    assert len(root.findall(f"{space}circle")) == 2
+
+
+def test_the_trace_counts_live_bytes_after_every_event() -> None:
+    counters = [event["args"]["bytes"] for event in chrome_trace(REPLAY)["traceEvents"] if event["ph"] == "C"]
+    assert counters == [6144, 7168, 5120, 5632, 5120, 4096]
