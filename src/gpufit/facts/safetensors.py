@@ -56,7 +56,9 @@ def parse_header(header: bytes, data_bytes: int, what: str) -> tuple[StoredTenso
     """
     if not header.startswith(b"{"):
         raise BadFile(f"{what} is not a safetensors file: its header does not start with '{{'")
-    entries = parse_json(header, f"the header of {what}", largest_bytes=LARGEST_HEADER_BYTES, most_values=_MOST_HEADER_VALUES)
+    entries = parse_json(
+        header, f"the header of {what}", largest_bytes=LARGEST_HEADER_BYTES, most_values=_MOST_HEADER_VALUES
+    )
     metadata = entries.pop("__metadata__", {})
     if type(metadata) is not dict or any(type(value) is not str for value in metadata.values()):
         raise BadFile(f"{what}: __metadata__ is not a map from text to text")
