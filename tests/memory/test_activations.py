@@ -24,22 +24,24 @@ BERT = {
     "model_type": "bert", "architectures": ["BertForMaskedLM"], "hidden_size": 768, "intermediate_size": 3072,
     "num_hidden_layers": 12, "num_attention_heads": 12, "vocab_size": 28996, "max_position_embeddings": 512,
 }  # fmt: skip
-T5 = {"model_type": "t5", "d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12, "vocab_size": 32128}
-MIXTRAL = LLAMA_2_7B | {"model_type": "mixtral", "num_key_value_heads": 8, "num_local_experts": 8, "num_experts_per_tok": 2}
+T5 = {"model_type": "t5", "d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12, "vocab_size": 99}
+MIXTRAL = LLAMA_2_7B | {
+    "model_type": "mixtral", "num_key_value_heads": 8, "num_local_experts": 8, "num_experts_per_tok": 2
+}  # fmt: skip
 MODELS = {"llama": LLAMA_2_7B, "gpt2": GPT2, "bert": BERT, "t5": T5, "mixtral": MIXTRAL}
 
 
 def test_llama_2_7b_prefill_is_the_sum_worked_by_hand() -> None:
     """2,048 tokens in fp16: gate, up and product 3·11008, four tensors of 4096; cos and sin; ids and positions."""
     by_hand = 2048 * 2 * (3 * 11008 + 4 * 4096) + 2 * 2048 * 128 * 2 + 8 * 2048 + 8 * 2048
-    prefill, = estimate_phases(parse_config(LLAMA_2_7B), Workload(prompt_tokens=2048))
+    (prefill,) = estimate_phases(parse_config(LLAMA_2_7B), Workload(prompt_tokens=2048))
     assert (prefill.activation_bytes, prefill.moment, prefill.cache_tokens) == (by_hand, "mlp", 2048)
     assert by_hand == 203_456_512
 
 
 def test_eager_llama_2_7b_peaks_at_its_scores() -> None:
     """32 heads of 2,048² scores at 8 bytes: 2 before the softmax, 4 of its fp32 result, 2 of the copy back."""
-    prefill, = estimate_phases(parse_config(LLAMA_2_7B), Workload(prompt_tokens=2048, attention="eager"))
+    (prefill,) = estimate_phases(parse_config(LLAMA_2_7B), Workload(prompt_tokens=2048, attention="eager"))
     assert prefill.moment == "attention scores"
     assert 0 < prefill.activation_bytes - 8 * 32 * 2048**2 < 100_000_000
 
@@ -93,8 +95,8 @@ def test_flash_and_sdpa_never_need_more_than_eager() -> None:
 @pytest.mark.parametrize("quant", ["bnb-int8", "bnb-nf4"])
 def test_quantized_layers_never_need_less_than_plain_ones(quant: Any) -> None:
     architecture = parse_config(LLAMA_2_7B)
-    plain, = estimate_phases(architecture, Workload(prompt_tokens=200))
-    quantized, = estimate_phases(architecture, Workload(prompt_tokens=200, quant=quant))
+    (plain,) = estimate_phases(architecture, Workload(prompt_tokens=200))
+    (quantized,) = estimate_phases(architecture, Workload(prompt_tokens=200, quant=quant))
     assert quantized.activation_bytes > plain.activation_bytes
 
 

@@ -1,8 +1,8 @@
 """The peak of temporaries above the residents, in closed form, derived from transformers 5.23.0's modelling code.
 
-A phase (encode, prefill, decode) peaks at one of a handful of named moments. Every moment is a formula over the letters of
-``symbols.Sizes``, written beside the code that it was read from: ``decoder`` holds what decoder-only models share, one
-file per family the differences. The oracle is ``gpufit.replay``; no factor is fitted.
+A phase (encode, prefill, decode) peaks at one of a handful of named moments. Every moment is a formula over the
+letters of ``symbols.Sizes``, written beside the code that it was read from: ``decoder`` holds what decoder-only models
+share, one file per family the differences. The oracle is ``gpufit.replay``; no factor is fitted.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ __all__ = ["Phase", "estimate_phases", "explain_phase", "supports"]
 class Phase:
     """One phase of inference and its widest moment.
 
-    ``cache_tokens`` of self-attention cache lie there per sequence; ``activation_bytes`` stand above weights, buffers and
-    that cache: temporaries, the copy of a growing cache, an encoder's output kept alive. ``exact`` is False where the
-    formula is a derived upper bound.
+    ``cache_tokens`` of self-attention cache lie there per sequence; ``activation_bytes`` stand above weights, buffers
+    and that cache: temporaries, the copy of a growing cache, an encoder's output kept alive. ``exact`` is False where
+    the formula is a derived upper bound.
     """
 
     name: Literal["encode", "prefill", "decode"]
@@ -37,22 +37,17 @@ class Phase:
     exact: bool = True
 
 
-FORMS: dict[str, str] = {
-    # form: module of this package that offers plan(architecture, workload)
-    **dict.fromkeys(
-        ("llama", "gemma", "qwen3", "gemma2", "gemma3", "olmo", "olmo2", "cohere", "glm", "glm4", "phi3", "nemotron", "arcee",
-         "starcoder2", "stablelm", "phi", "exaone4"),
-        "dense",
-    ),
-    **dict.fromkeys(("gpt2", "gpt_bigcode", "opt", "gpt_neox", "falcon", "gptj", "bloom", "gpt_neo"), "gpt"),
-    **dict.fromkeys(("bert", "modernbert", "albert", "deberta"), "encoder"),
-    **dict.fromkeys(("bart", "t5", "whisper"), "seq2seq"),
-    **dict.fromkeys(("mamba", "falcon_mamba", "mamba2"), "ssm"),
-    **dict.fromkeys(
-        ("moe", "shared_moe", "olmoe", "granitemoe", "phimoe", "minimax_m2", "glm4_moe", "ernie4_5_moe", "hunyuan_moe",
-         "mla_moe", "dsa_moe", "gpt_oss"), "moe"
-    ),
+_MODULES = {  # module of this package that offers plan(architecture, workload): the forms it covers
+    "dense": "llama gemma qwen3 gemma2 gemma3 olmo olmo2 cohere glm glm4 phi3 nemotron arcee starcoder2 "
+             "stablelm phi exaone4",
+    "gpt": "gpt2 gpt_bigcode opt gpt_neox falcon gptj bloom gpt_neo",
+    "encoder": "bert modernbert albert deberta",
+    "seq2seq": "bart t5 whisper",
+    "ssm": "mamba falcon_mamba mamba2",
+    "moe": "moe shared_moe olmoe granitemoe phimoe minimax_m2 glm4_moe ernie4_5_moe hunyuan_moe mla_moe "
+           "dsa_moe gpt_oss",
 }  # fmt: skip
+FORMS: dict[str, str] = {form: module for module, forms in _MODULES.items() for form in forms.split()}
 
 
 def supports(form: str) -> bool:

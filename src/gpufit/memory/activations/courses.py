@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.decoder import Block, decoder_moments
-from gpufit.memory.activations.setting import Moment, PhaseName, Setting, Contest, contenders
+from gpufit.memory.activations.quantized import kernels_are_known
+from gpufit.memory.activations.setting import Contest, Moment, PhaseName, Setting, contenders
 from gpufit.memory.activations.sizes import settle, stack_sizes
 from gpufit.memory.activations.symbols import Sizes
 from gpufit.memory.workload import Workload
@@ -38,13 +39,29 @@ def plan_decoder(block: Block, architecture: Architecture, workload: Workload) -
     stack = architecture.stacks[0]
     return tuple(
         Course(
-            name=step.name, cache_tokens=step.cached,
-            moments=((_moments(block, settle(architecture, workload, stack, step.name, keys=step.keys, queries=step.queries,
-                                             eager_only=block.eager_only)),
-                      stack_sizes(architecture, workload, stack, queries=step.queries, keys=step.keys)),),
+            name=step.name,
+            cache_tokens=step.cached,
+            exact=kernels_are_known(workload),
+            moments=(
+                (
+                    _moments(
+                        block,
+                        settle(
+                            architecture,
+                            workload,
+                            stack,
+                            step.name,
+                            keys=step.keys,
+                            queries=step.queries,
+                            eager_only=block.eager_only,
+                        ),
+                    ),
+                    stack_sizes(architecture, workload, stack, queries=step.queries, keys=step.keys),
+                ),
+            ),
         )
         for step in steps(architecture, workload)
-    )  # fmt: skip
+    )
 
 
 class Step(NamedTuple):

@@ -3,15 +3,18 @@
 Reading a block of transformers' modelling code with an eye on lifetimes, the same instants decide the peak everywhere:
 
 * ``rotary queries`` / ``rotary keys``: the product with cos and sin, before the layer's own keys and values have become
-  cache entries. They then stand in for the entries that the cache does not hold yet, so over a full cache they cost nothing.
+  cache entries. They then stand in for the entries that the cache does not hold yet, so over a full cache they cost
+  nothing.
 * ``attention``: eager computes the scores in the model's dtype and upcasts the softmax. With half precision the scores
   (b), the fp32 probabilities (4) and their copy back (b) are alive together: 8 bytes an element in fp16, where CUDA's
   softmax reads half and writes fp32 in one kernel; in bf16 the fp32 copy of the scores (4) and the result (4) stand
-  beside the scores (2): 10. In fp32 the product and its scaled or softmaxed copy: 8. Fused kernels hold queries and outputs.
+  beside the scores (2): 10. In fp32 the product and its scaled or softmaxed copy: 8. Fused kernels hold queries and
+  outputs.
 * ``attention output``: the output projection writes beside the attention's locals.
 * ``norm``: the fp32 copies of a normalization.
 * ``mlp``: activation, up projection and product.
-* ``final norm``, ``logits``: one position per sequence is kept (``logits_to_keep`` = 1), then copied to fp32 to choose the token.
+* ``final norm``, ``logits``: one position per sequence is kept (``logits_to_keep`` = 1), then copied to fp32 to
+  choose the token.
 * ``cache growth``: a decode step concatenates a layer's cache into a new tensor before the old one dies.
 
 All through a forward pass live: the input embeddings (``inputs_embeds`` is a local of the model's forward), the layer's
@@ -48,7 +51,7 @@ from gpufit.memory.activations.symbols import (
     q,
     r,
     v,
-)  # fmt: skip
+)
 from gpufit.records import record
 
 Norm = Literal["rms", "wide rms", "layer", "fp32 layer", "mean rms"]
@@ -160,12 +163,20 @@ def decoder_moments(
         ]
     moments = [
         *mixing,
-        Moment("norm", T * b * ((block.norm_stream - single) * h) + T * norm_copies(block.norm, h, c.half) + kept + around,
-               "the residual stream and the fp32 copies of a normalization"),
-    ]  # fmt: skip
+        Moment(
+            "norm",
+            T * b * ((block.norm_stream - single) * h) + T * norm_copies(block.norm, h, c.half) + kept + around,
+            "the residual stream and the fp32 copies of a normalization",
+        ),
+    ]
     if mlp is None:
-        moments.append(Moment("mlp", mlp_stream + T * b * block.mlp + kept + around,
-                              "gate, up and product beside embeddings, layer input, residual and normalized input"))  # fmt: skip
+        moments.append(
+            Moment(
+                "mlp",
+                mlp_stream + T * b * block.mlp + kept + around,
+                "gate, up and product beside embeddings, layer input, residual and normalized input",
+            )
+        )
     else:
         moments += [Moment(m.name, mlp_stream + m.formula + kept + around, m.alive) for m in mlp]
     if c.linear != "plain":
@@ -175,11 +186,20 @@ def decoder_moments(
         # DynamicLayer.update copies keys, then values; DynamicSlidingWindowLayer.update names both copies first
         copies = {"values": P * v * b} if c.full else {}
         copies |= {"keys and values": W * b * (k + v)} if c.sliding else {}
-        moments += [Moment("cache growth", grown + stream + T * b * q + 4 * B * V + around,
-                           f"a layer's {what}, old and new at once, while torch.cat copies them")
-                    for what, grown in copies.items()]  # fmt: skip
-        moments = [m if m.name in ("cache growth", "logits", "output projection") else Moment(m.name, m.formula + 4 * B * V, m.alive)
-                   for m in moments]  # fmt: skip  # the last step's fp32 logits live on through this step
+        moments += [
+            Moment(
+                "cache growth",
+                grown + stream + T * b * q + 4 * B * V + around,
+                f"a layer's {what}, old and new at once, while torch.cat copies them",
+            )
+            for what, grown in copies.items()
+        ]
+        moments = [
+            m
+            if m.name in ("cache growth", "logits", "output projection")
+            else Moment(m.name, m.formula + 4 * B * V, m.alive)
+            for m in moments
+        ]  # the last step's fp32 logits live on through this step
     return tuple(moments)
 
 
@@ -206,16 +226,31 @@ def _linear_moments(block: Block, c: Setting, dense: bool, attending: Expr, feed
 def head_moments(block: Block, c: Setting, around: Expr) -> list[Moment]:
     """After the last block: the final norm over all positions, then logits of the positions kept."""
     last = T * h * b
-    moments = [Moment("final norm", 2 * last + T * norm_copies(block.norm, h, c.half) + around,
-                      "embeddings, the stack's output and the fp32 copies of the final norm")]  # fmt: skip
+    moments = [
+        Moment(
+            "final norm",
+            2 * last + T * norm_copies(block.norm, h, c.half) + around,
+            "embeddings, the stack's output and the fp32 copies of the final norm",
+        )
+    ]
     if c.head == "last":
         logits = B * V * b
         before = 4 * B * V if c.decode else NOTHING
         ids = 16 * P if c.decode else 8 * T  # with the next token appended, once more
-        moments.append(Moment("logits", logits + 4 * B * V + before + ids,
-                              "the logits of one position per sequence and their fp32 copy"))  # fmt: skip
-        moments.append(Moment("output projection", last + block.logits_copies * logits + before + ids,
-                              "the normalized output and the logits of one position per sequence"))  # fmt: skip
+        moments.append(
+            Moment(
+                "logits",
+                logits + 4 * B * V + before + ids,
+                "the logits of one position per sequence and their fp32 copy",
+            )
+        )
+        moments.append(
+            Moment(
+                "output projection",
+                last + block.logits_copies * logits + before + ids,
+                "the normalized output and the logits of one position per sequence",
+            )
+        )
     return moments
 
 
@@ -260,32 +295,54 @@ def _attention_moments(block: Block, c: Setting, stream: Expr, around: Expr) -> 
         if block.scores == "fp32" and c.half:
             scores = scores + 4 * (T * q) + 4 * (P * k)
         return [
-            Moment("attention scores", scores + stream + projections + repeated + around,
-                   "scores, softmax and its copy beside the stream, queries and repeated keys and values"),
-            Moment("attention output", block.named_scores * (A * b) + stream + projections + T * b * block.output + around,
-                   "probabilities, the heads' outputs and their projection"),
+            Moment(
+                "attention scores",
+                scores + stream + projections + repeated + around,
+                "scores, softmax and its copy beside the stream, queries and repeated keys and values",
+            ),
+            Moment(
+                "attention output",
+                block.named_scores * (A * b) + stream + projections + T * b * block.output + around,
+                "probabilities, the heads' outputs and their projection",
+            ),
             # torch.matmul lays each operand out whole when it cannot be viewed as one batch
-            Moment("attention product", A * b + stream + projections + (P * q * b if c.shared else NOTHING) + around,
-                   "scores beside the one key head, repeated for the product"),
-        ]  # fmt: skip
+            Moment(
+                "attention product",
+                A * b + stream + projections + (P * q * b if c.shared else NOTHING) + around,
+                "scores beside the one key head, repeated for the product",
+            ),
+        ]
     masked = c.masked and not c.flash and not c.decode
     if c.kernel == "math":
-        # attention.cpp, _scaled_dot_product_attention_math: half precision is computed in fp32; repeat_interleave of keys
-        # and values where enable_gqa asks for it; queries and keys times √scale; the product; the mask added
+        # attention.cpp, _scaled_dot_product_attention_math: half precision is computed in fp32; repeat_interleave of
+        # keys and values where enable_gqa asks for it; queries and keys times √scale; the product; the mask added
         wide = T * (4 * q) + P * (4 * (k + v)) if c.half else NOTHING
         scaled = P * (4 * (k if c.shared and not block.repeats else NOTHING))
         repeated = 2 * (P * q * b) if block.repeats else NOTHING
         grown = stream + projections + repeated + wide + T * (4 * q) + around
         return [
-            Moment("attention product", grown + P * (4 * q) + scaled + 4 * A,
-                   "the unfused fallback: scaled queries and keys, their product"),
-            Moment("attention scores", grown + 8 * A + (NOTHING if c.decode else M * b if c.masked else 4 * N),
-                   "the unfused fallback: scaled queries, scores before and after the mask"),
-        ]  # fmt: skip
+            Moment(
+                "attention product",
+                grown + P * (4 * q) + scaled + 4 * A,
+                "the unfused fallback: scaled queries and keys, their product",
+            ),
+            Moment(
+                "attention scores",
+                grown + 8 * A + (NOTHING if c.decode else M * b if c.masked else 4 * N),
+                "the unfused fallback: scaled queries, scores before and after the mask",
+            ),
+        ]
     copies = (repeated + M * b) if masked else NOTHING
     return [
-        Moment("attention", stream + T * b * (block.projections + o) + (4 * (T * H) if c.logsumexp else 0) + copies + around,
-               "queries and the kernel's output" + (", repeated keys and values, the mask in the model's dtype" if masked else "")),
-        Moment("attention output", stream + T * b * (block.projections + o + h) + around,
-               "queries, the heads' outputs and their projection"),
-    ]  # fmt: skip
+        Moment(
+            "attention",
+            stream + T * b * (block.projections + o) + (4 * (T * H) if c.logsumexp else 0) + copies + around,
+            "queries and the kernel's output"
+            + (", repeated keys and values, the mask in the model's dtype" if masked else ""),
+        ),
+        Moment(
+            "attention output",
+            stream + T * b * (block.projections + o + h) + around,
+            "queries, the heads' outputs and their projection",
+        ),
+    ]

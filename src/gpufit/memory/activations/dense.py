@@ -1,9 +1,10 @@
 """Dense decoders with rotary embeddings and their blocks (transformers 5.23.0, models/<family>/modeling_<family>.py).
 
-Worked by hand, Llama-2-7B, 2,048 tokens, fp16, sdpa, batch 1: T = 2048, b = 2, h = q = 4096, f = 11008. The MLP is the widest
-instant: silu(gate), up and their product (3·f) while LlamaModel.forward names inputs_embeds and hidden_states, the
-decoder layer names residual, and the MLP its normalized input (4·h): 2048·2·(3·11008 + 4·4096) = 202 375 168 bytes,
-and beside them cos and sin, 2·2048·128·2 = 1 048 576, and 8-byte ids and positions, 2·8·2048 = 32 768.
+Worked by hand, Llama-2-7B, 2,048 tokens, fp16, sdpa, batch 1: T = 2048, b = 2, h = q = 4096, f = 11008. The MLP is
+the widest instant: silu(gate), up and their product (3·f) while LlamaModel.forward names inputs_embeds and
+hidden_states, the decoder layer names residual, and the MLP its normalized input (4·h): 2048·2·(3·11008 + 4·4096) =
+202 375 168 bytes, and beside them cos and sin, 2·2048·128·2 = 1 048 576, and 8-byte ids and positions, 2·8·2048 = 32
+768.
 """
 
 from __future__ import annotations

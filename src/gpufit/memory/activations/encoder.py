@@ -1,8 +1,8 @@
 """Encoders: one pass over all positions, then a head (transformers 5.23.0, models/bert and its kin).
 
-BertLayer: while the intermediate activation runs live the layer's input, the attention's output, the embeddings (a local
-of the model's forward) and the widths before and after the activation. The masked-LM head gives every position a row of the
-vocabulary beside the last hidden state and its transform.
+BertLayer: while the intermediate activation runs live the layer's input, the attention's output, the embeddings (a
+local of the model's forward) and the widths before and after the activation. The masked-LM head gives every position
+a row of the vocabulary beside the last hidden state and its transform.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from functools import lru_cache
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Course
 from gpufit.memory.activations.decoder import GATED
-from gpufit.memory.activations.setting import Moment, Setting, Contest, contenders
+from gpufit.memory.activations.quantized import linear_moments
+from gpufit.memory.activations.setting import Contest, Moment, Setting, contenders
 from gpufit.memory.activations.sizes import settle, stack_sizes
 from gpufit.memory.activations.symbols import NOTHING, A, B, D, F, H, M, N, S, T, V, X, as_expr, b, f, h, o, q
 from gpufit.memory.workload import Workload
@@ -34,11 +35,19 @@ def bert(c: Setting) -> list[Moment]:
         if eager
         else Moment("attention", T * b * (3 * q + o) + stream + 4 * (T * H) + around, "queries, keys, values, outputs"),
         Moment("attention output", kept + T * b * (3 * q + o + 2 * h) + stream + around, "all of attention's locals"),
-        Moment("mlp", T * b * (2 * f + h) + stream + kept + around,
-               "before and after the activation, the attention's output, the layer's input, embeddings"),
-        Moment("mlp output", T * b * (f + 4 * h) + stream + kept + around,
-               "the activation, its projection, the sum and its norm beside attention's output, input and embeddings"),
-    ]  # fmt: skip
+        Moment(
+            "mlp",
+            T * b * (2 * f + h) + stream + kept + around,
+            "before and after the activation, the attention's output, the layer's input, embeddings",
+        ),
+        Moment(
+            "mlp output",
+            T * b * (f + 4 * h) + stream + kept + around,
+            "the activation, its projection, the sum and its norm beside attention's output, input and embeddings",
+        ),
+        *linear_moments(c, "up projection", h, f, T * b * h + stream + kept + around),
+        *linear_moments(c, "down projection", f, h, T * b * (f + h) + stream + kept + around),
+    ]
 
 
 def modernbert(c: Setting) -> list[Moment]:
@@ -49,37 +58,59 @@ def modernbert(c: Setting) -> list[Moment]:
     upcast = as_expr(10 if c.dtype == "bf16" else 8)
     masked = M * b if c.masked and not eager else NOTHING
     attention = (
-        Moment("attention scores", A * upcast + T * b * (h + F + 2 * q) + stream + around,
-               "scores, softmax and its copy, the fused projection, rotated queries and keys")
+        Moment(
+            "attention scores",
+            A * upcast + T * b * (h + F + 2 * q) + stream + around,
+            "scores, softmax and its copy, the fused projection, rotated queries and keys",
+        )
         if eager
-        else Moment("attention", T * b * (h + F + 2 * q + o) + stream + masked + around,
-                    "the fused projection, rotated queries and keys, outputs")
-    )  # fmt: skip
+        else Moment(
+            "attention",
+            T * b * (h + F + 2 * q + o) + stream + masked + around,
+            "the fused projection, rotated queries and keys, outputs",
+        )
+    )
     return [
         attention,
-        Moment("rotary", T * b * (h + F) + T * 4 * (6 * q) + stream + around if c.half else T * b * (h + F + 5 * q) + stream + around,
-               "the fused projection, its queries and keys in fp32 and their products with cos and sin"),
-        Moment("mlp", T * b * (h + (GATED + f)) + stream + around,
-               "input and gate in one tensor, the activation and the product"),
-    ]  # fmt: skip
+        Moment(
+            "rotary",
+            T * b * (h + F) + (T * (24 * q) if c.half else T * b * (5 * q)) + stream + around,
+            "the fused projection, its queries and keys in fp32 and their products with cos and sin",
+        ),
+        Moment(
+            "mlp",
+            T * b * (h + (GATED + f)) + stream + around,
+            "input and gate in one tensor, the activation and the product",
+        ),
+    ]
 
 
 def deberta(c: Setting) -> list[Moment]:
-    """DisentangledSelfAttention (DeBERTa-v2/v3), eager only: X rows of relative positions in (batch·heads, ·, d) copies for
-    queries and keys; scores, both gathered biases, their sum and the ungathered product are alive together. The int64
-    mask (batch, S, S) and three int64 position matrices (S, S) live on.
+    """DisentangledSelfAttention (DeBERTa-v2/v3), eager only: X rows of relative positions in (batch·heads, ·, d)
+    copies for queries and keys; scores, both gathered biases, their sum and the ungathered product are alive
+    together. The int64 mask (batch, S, S) and three int64 position matrices (S, S) live on.
     """
     ids = 16 * T + 8 * M + 8 * N
     table = X * h * b
     stream = T * b * ((2 if c.deep else 1) * h)
     locals_ = T * b * (h + 3 * q) + stream + 2 * (B * table) + table + 16 * N + ids
     return [
-        Moment("position scores", 4 * (A * b) + H * T * X * b + locals_,
-               "scores, two gathered biases, their sum, the ungathered product, queries, keys, values, tables, indices"),
-        Moment("attention scores", 5 * (A * b) + locals_,
-               "scores, two gathered biases, one scaled, their sum, queries, keys, values, tables, indices"),
-        Moment("mlp", T * b * (2 * f + h) + stream + A * b + table + ids, "before and after the activation, attention's output"),
-    ]  # fmt: skip
+        Moment(
+            "position scores",
+            4 * (A * b) + H * T * X * b + locals_,
+            "scores, two gathered biases, their sum, the ungathered product, queries, keys, values, tables, indices",
+        ),
+        Moment(
+            "attention scores",
+            5 * (A * b) + locals_,
+            "scores, two gathered biases, one scaled, their sum, queries, keys, values, tables, indices",
+        ),
+        Moment(
+            "mlp",
+            T * b * (2 * f + h) + stream + A * b + table + ids,
+            "before and after the activation, attention's output",
+        ),
+    ]
 
 
 def heads(c: Setting) -> list[Moment]:

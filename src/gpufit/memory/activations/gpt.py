@@ -1,7 +1,7 @@
 """The older decoders: learned or ALiBi positions, fused projections, plain MLPs (transformers 5.23.0).
 
-Their blocks return the attention weights in a tuple that the loop names ``outputs``, so eager attention keeps the scores of
-the layer before alive as well (Bloom, Falcon, GPT-J): ``previous_scores``.
+Their blocks return the attention weights in a tuple that the loop names ``outputs``, so eager attention keeps
+the scores of the layer before alive as well (Bloom, Falcon, GPT-J): ``previous_scores``.
 """
 
 from __future__ import annotations
@@ -16,9 +16,16 @@ from gpufit.records import replace
 # GPT2Block: attn_output and residual stay named beside the normalized input; qkv is split into views of one tensor;
 # position embeddings (1, S, h) live on; softmax stays in the model's dtype
 GPT2 = Block(
-    stream=3, mlp_stream=5, mlp=GELU_TANH, norm="layer", norm_stream=4, projections=F, rotary="none", scores="same",
+    stream=3,
+    mlp_stream=5,
+    mlp=GELU_TANH,
+    norm="layer",
+    norm_stream=4,
+    projections=F,
+    rotary="none",
+    scores="same",
     table=S * h * b,
-)  # fmt: skip
+)
 FALCON = Block(mlp=PLAIN, norm="layer", projections=F + q, scores="sum and same", previous_scores=1, repeats=False)
 FALCON_TWO_NORMS = replace(FALCON, stream=4, mlp_stream=5)  # ln_attn and ln_mlp
 BLOCKS: dict[str, Block] = {
@@ -27,7 +34,14 @@ BLOCKS: dict[str, Block] = {
     "gpt_bigcode": replace(GPT2, mlp=PLAIN, scores="upcast"),
     # OPTDecoderLayer: ReLU; pos_embeds and inputs_embeds live on; 8-byte mask and position ids
     "opt": Block(
-        stream=4, mlp_stream=4, mlp=PLAIN, norm="layer", norm_stream=4, rotary="none", scores="upcast", frees_input=True,
+        stream=4,
+        mlp_stream=4,
+        mlp=PLAIN,
+        norm="layer",
+        norm_stream=4,
+        rotary="none",
+        scores="upcast",
+        frees_input=True,
     ),
     # GPTNeoXLayer: attention and MLP side by side; partial rotary, the fused projection stays alive through its views
     "gpt_neox": Block(mlp=PLAIN, norm="layer", norm_stream=3, projections=F + q, rotary="partial"),
@@ -37,15 +51,29 @@ BLOCKS: dict[str, Block] = {
     "falcon": FALCON,
     # GPTJBlock: scores from fp32 queries and keys; NewGELU
     "gptj": Block(
-        mlp=GELU_TANH, norm="layer", norm_stream=2, projections=2 * q + k + r + j, rotary="partial", scores="fp32",
-        previous_scores=1, eager_only=True,
+        mlp=GELU_TANH,
+        norm="layer",
+        norm_stream=2,
+        projections=2 * q + k + r + j,
+        rotary="partial",
+        scores="fp32",
+        previous_scores=1,
+        eager_only=True,
     ),
     # BloomBlock: ALiBi (batch·heads, 1, keys) lives on; scores, masked scores and their fp32 softmax
     "bloom": Block(
-        mlp=BLOOM_GELU, norm="layer", projections=F + q, rotary="none", scores="upcast beside", previous_scores=1,
-        named_scores=3, output=o + 2 * h, table=B * H * C * b, eager_only=True,
+        mlp=BLOOM_GELU,
+        norm="layer",
+        projections=F + q,
+        rotary="none",
+        scores="upcast beside",
+        previous_scores=1,
+        named_scores=3,
+        output=o + 2 * h,
+        table=B * H * C * b,
+        eager_only=True,
     ),
-}  # fmt: skip
+}
 
 
 def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:

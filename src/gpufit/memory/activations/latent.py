@@ -1,9 +1,9 @@
 """Multi-head latent attention (transformers 5.23.0, models/deepseek_v3/modeling_deepseek_v3.py, DeepseekV3Attention).
 
-The cache holds the compressed keys and values; every step expands those of all C tokens again: ``kv_b_proj`` gives (nope + v)
-per head, and the keys are assembled from it and the shared rotary part in a tensor of their own. The queries exist
-twice, as projected and as assembled from their two parts. q = heads·(nope + rope), o = heads·v, so that all heads'
-nope + v are q − r + o.
+The cache holds the compressed keys and values; every step expands those of all C tokens again: ``kv_b_proj`` gives
+(nope + v) per head, and the keys are assembled from it and the shared rotary part in a tensor of their own. The
+queries exist twice, as projected and as assembled from their two parts. q = heads·(nope + rope), o = heads·v, so that
+all heads' nope + v are q − r + o.
 
 DeepSeek sparse attention (models/deepseek_v32) adds an indexer: X heads of fp32 scores over every key, and once more
 scaled, before attention runs on all keys with a mask.

@@ -1,9 +1,10 @@
 """Mixtures of experts: the dense decoder's moments with the experts in the place of the MLP (transformers 5.23.0).
 
-integrations/moe.py, grouped_mm_experts_forward, the implementation chosen by default: every token is copied once per expert
-it goes to, R = T·e rows. Widest are
+integrations/moe.py, grouped_mm_experts_forward, the implementation chosen by default: every token is copied once per
+expert it goes to, R = T·e rows. Widest are
 
-* ``experts``: the rows sorted by expert (h), gate and up in one product (2·w), the activated gate (w) and the product (w);
+* ``experts``: the rows sorted by expert (h), gate and up in one product (2·w), the activated gate (w) and the product
+  (w);
 * ``experts joined``: the sorted rows, the down projection, the weighted rows and those back in order (4·h), where
   weighting by fp32 router weights (DeepSeek, GLM) makes the last two 4 bytes wide.
 
@@ -18,7 +19,7 @@ from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Course, steps
 from gpufit.memory.activations.decoder import GATED, Block, decoder_moments
 from gpufit.memory.activations.latent import indexer_sizes, latent_attention
-from gpufit.memory.activations.setting import Moment, Setting, Contest, contenders
+from gpufit.memory.activations.setting import Contest, Moment, Setting, contenders
 from gpufit.memory.activations.sizes import settle, stack_sizes
 from gpufit.memory.activations.symbols import NOTHING, E, Expr, T, b, e, h, u, w
 from gpufit.memory.workload import Workload

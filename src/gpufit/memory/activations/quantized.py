@@ -4,8 +4,8 @@ bitsandbytes 0.50.2, autograd/_functions.py (MatMul8bitLt, MatMul4Bit) and backe
 
 * int8: the input's int8 copy (1) with row statistics (4 a row); the int32 product (4), its fp16 form (2) and, where the
   model isn't fp16, the cast to its dtype (b). Finding outliers first takes |x| and a byte mask beside the int8 copy.
-* 4-bit: up to a number of rows that depends on the GPU a fused kernel reads packed weights; above it the whole weight is
-  dequantized (in·out·b) and multiplied as a plain one.
+* 4-bit: up to a number of rows that depends on the GPU a fused kernel reads packed weights; above it the whole weight
+  is dequantized (in·out·b) and multiplied as a plain one.
 
 AutoAWQ's WQLinear_GEMM dequantizes the whole weight from 1,024 rows; the ExLlama kernels of GPTQ above 50 rows
 (MAX_Q_GEMM_ROWS). FP8 layers hold a one-byte copy of the input with its scales, always below the MLP's own peak.
@@ -35,6 +35,11 @@ def fused_rows(capability: tuple[int, int] | None) -> int:
     return {7: 64, 8: 256 if minor == 9 else 128, 9: 64}.get(major, 256)
 
 
+def kernels_are_known(workload: Workload) -> bool:
+    """Whether the quantized layers' kernels were read; for GPTQ, AWQ and FP8 the loader picks among several."""
+    return workload.quant == "none" or workload.quant.startswith("bnb")
+
+
 def linear_kind(workload: Workload, rows: int) -> Linear:
     """How the linear layers of this workload multiply ``rows`` rows."""
     if workload.quant == "bnb-int8":
@@ -49,7 +54,8 @@ def linear_kind(workload: Workload, rows: int) -> Linear:
 
 
 def linear_moments(c: Setting, name: str, inputs: Expr, outputs: Expr, beside: Expr) -> list[Moment]:
-    """The instants inside one quantized linear layer of ``inputs`` → ``outputs`` width; its input is part of ``beside``."""
+    """The instants inside one quantized linear layer of ``inputs`` → ``outputs`` width; its input is part of
+    ``beside``."""
     if c.linear == "dequantized":
         return [Moment(f"{name}, dequantized", inputs * outputs * b + T * b * outputs + beside,
                        "the whole weight in the model's dtype and the output")]  # fmt: skip

@@ -12,7 +12,8 @@ from functools import lru_cache
 from gpufit.errors import Undecided
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Course
-from gpufit.memory.activations.setting import Moment, PhaseName, Setting, Contest, contenders
+from gpufit.memory.activations.quantized import linear_moments
+from gpufit.memory.activations.setting import Contest, Moment, PhaseName, Setting, contenders
 from gpufit.memory.activations.sizes import settle, stack_sizes
 from gpufit.memory.activations.symbols import NOTHING, A, B, H, N, P, S, T, V, X, Y, Z, b, f, h, k, o, q, v
 from gpufit.memory.workload import Workload
@@ -30,13 +31,22 @@ def bart_encoder(c: Setting) -> list[Moment]:
     prenorm = c.variant not in ("bart",)
     attention = stream + T * b * ((h if prenorm else NOTHING) + 3 * q)
     return [
-        Moment("attention scores", 2 * (A * b) + attention + around, "scores before and after scaling, queries, keys, values")
+        Moment(
+            "attention scores",
+            2 * (A * b) + attention + around,
+            "scores before and after scaling, queries, keys, values",
+        )
         if eager
         else Moment("attention", attention + T * b * o + 4 * (T * H) + around, "queries, keys, values and outputs"),
-        Moment("mlp", T * b * (2 * f + (2 if prenorm else 1) * h) + stream + kept + around,
-               "before and after the activation, residual, layer input, embeddings"),
+        Moment(
+            "mlp",
+            T * b * (2 * f + (2 if prenorm else 1) * h) + stream + kept + around,
+            "before and after the activation, residual, layer input, embeddings",
+        ),
         Moment("mlp output", T * b * (f + 2 * h) + stream + kept + around, "the activation and its projection"),
-    ]  # fmt: skip
+        *linear_moments(c, "up projection", h, f, T * b * ((2 if prenorm else 1) * h) + stream + kept + around),
+        *linear_moments(c, "down projection", f, h, T * b * (f + h) + stream + kept + around),
+    ]
 
 
 def t5_encoder(c: Setting) -> list[Moment]:
@@ -53,12 +63,21 @@ def t5_encoder(c: Setting) -> list[Moment]:
     attention = T * b * (3 * q + h) + residual + entry + around
     copies = H * (N * b) * (2 if c.masked else 1)  # laid out whole, then padded where rows are not on 16 bytes
     return [
-        Moment("attention scores", 2 * (A * b) + attention, "scores and their softmax, queries, keys, values, the position bias")
+        Moment(
+            "attention scores",
+            2 * (A * b) + attention,
+            "scores and their softmax, queries, keys, values, the position bias",
+        )
         if eager
-        else Moment("attention", T * b * o + copies + attention, "queries, keys, values, outputs, copies of the position bias"),
-        Moment("mlp", T * width + T * b * h + 2 * residual + entry + kept + around,
-               "the activation (in fp16 beside its fp32 cast), residuals, position bias"),
-    ]  # fmt: skip
+        else Moment(
+            "attention", T * b * o + copies + attention, "queries, keys, values, outputs, copies of the position bias"
+        ),
+        Moment(
+            "mlp",
+            T * width + T * b * h + 2 * residual + entry + kept + around,
+            "the activation (in fp16 beside its fp32 cast), residuals, position bias",
+        ),
+    ]
 
 
 def whisper_encoder(c: Setting) -> list[Moment]:
@@ -68,12 +87,19 @@ def whisper_encoder(c: Setting) -> list[Moment]:
     stream = T * b * 2 * h
     features = T * X * b
     return [
-        Moment("attention scores", 2 * (A * b) + T * b * (h + 3 * q) + stream + features, "scores, queries, keys, values")
+        Moment(
+            "attention scores", 2 * (A * b) + T * b * (h + 3 * q) + stream + features, "scores, queries, keys, values"
+        )
         if eager
-        else Moment("attention", T * b * (h + 4 * q) + stream + 4 * (T * H) + features, "queries, keys, values and outputs"),
-        Moment("mlp", T * b * (2 * f + (2 if c.deep else 1) * h) + stream + kept + features,
-               "before and after the activation, residuals, the convolutions' output"),
-    ]  # fmt: skip
+        else Moment(
+            "attention", T * b * (h + 4 * q) + stream + 4 * (T * H) + features, "queries, keys, values and outputs"
+        ),
+        Moment(
+            "mlp",
+            T * b * (2 * f + (2 if c.deep else 1) * h) + stream + kept + features,
+            "before and after the activation, residuals, the convolutions' output",
+        ),
+    ]
 
 
 ENCODERS = {"bart": bart_encoder, "t5": t5_encoder, "whisper": whisper_encoder}
@@ -84,18 +110,30 @@ def decoder_step(c: Setting, form: str) -> list[Moment]:
     around = Z * h * b + (Z * X * b if form == "whisper" else 8 * Z) + 8 * P
     logits = B * V * b
     moments = [
-        Moment("mlp", T * b * (2 * f + 6 * h) + around, "before and after the activation, residuals, the encoder's output"),
+        Moment(
+            "mlp", T * b * (2 * f + 6 * h) + around, "before and after the activation, residuals, the encoder's output"
+        ),
         Moment("cross-attention", 2 * (Y * b) + T * b * (3 * q + 4 * h) + around, "scores over the encoder's tokens"),
-    ]  # fmt: skip
+    ]
     if c.decode:
-        moments.append(Moment("cache growth", P * v * b + 4 * B * V + T * b * (4 * h) + around,
-                              "a layer's values, old and new at once; the encoder's output"))  # fmt: skip
+        moments.append(
+            Moment(
+                "cache growth",
+                P * v * b + 4 * B * V + T * b * (4 * h) + around,
+                "a layer's values, old and new at once; the encoder's output",
+            )
+        )
         moments.append(
             Moment("logits", logits + 8 * (B * V) + around + 8 * P, "logits, their fp32 copy and the last step's")
         )
     else:
-        moments.append(Moment("cross-attention cache", Z * b * (k + v) + T * b * (4 * h) + around,
-                              "one layer's projected encoder output beside its cached copy; the encoder's output"))  # fmt: skip
+        moments.append(
+            Moment(
+                "cross-attention cache",
+                Z * b * (k + v) + T * b * (4 * h) + around,
+                "one layer's projected encoder output beside its cached copy; the encoder's output",
+            )
+        )
         moments.append(
             Moment("logits", logits + 4 * (B * V) + around, "logits and their fp32 copy; the encoder's output")
         )
@@ -115,8 +153,10 @@ def _decoder(form: str, setting: Setting) -> Contest:
 def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
     """Encode, then the first and the last step of the decoder."""
     if architecture.model_type == "led":
-        raise Undecided("gpufit has no activation formula for LED's sliding-window attention",
-                        hint="gpufit replay runs the real modelling code instead")  # fmt: skip
+        raise Undecided(
+            "gpufit has no activation formula for LED's sliding-window attention",
+            hint="gpufit replay runs the real modelling code instead",
+        )
     encoder = next(s for s in architecture.stacks if s.role in ("encoder", "audio"))
     decoder = next((s for s in architecture.stacks if s.role in ("decoder", "text")), None)
     tokens = encoder.positions or workload.prompt_tokens
@@ -126,23 +166,36 @@ def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
         setting = setting._replace(masked=tokens % 8 != 0)
     courses = [
         Course(
-            name="encode", cache_tokens=0,
-            moments=((_encoder(architecture.form, setting),
-                      stack_sizes(architecture, workload, encoder, queries=tokens, keys=tokens, extra=features)),),
+            name="encode",
+            cache_tokens=0,
+            moments=(
+                (
+                    _encoder(architecture.form, setting),
+                    stack_sizes(architecture, workload, encoder, queries=tokens, keys=tokens, extra=features),
+                ),
+            ),
         )
-    ]  # fmt: skip
+    ]
     if decoder is None or not architecture.generates:
         return tuple(courses)
     stages: tuple[tuple[PhaseName, int], ...] = (("prefill", 1), ("decode", max(2, workload.new_tokens)))
     for name, cached in stages[: 2 if workload.new_tokens > 1 else 1]:
         courses.append(
             Course(
-                name=name, cache_tokens=cached,
-                moments=((_decoder(architecture.form, settle(architecture, workload, decoder, name, keys=cached, queries=1)),
-                          stack_sizes(architecture, workload, decoder, queries=1, keys=cached, sources=tokens,
-                                      extra=features)),),
+                name=name,
+                cache_tokens=cached,
+                moments=(
+                    (
+                        _decoder(
+                            architecture.form, settle(architecture, workload, decoder, name, keys=cached, queries=1)
+                        ),
+                        stack_sizes(
+                            architecture, workload, decoder, queries=1, keys=cached, sources=tokens, extra=features
+                        ),
+                    ),
+                ),
             )
-        )  # fmt: skip
+        )
     return tuple(courses)
 
 

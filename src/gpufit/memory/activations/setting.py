@@ -15,10 +15,10 @@ Kernel = Literal["eager", "fused", "math"]
 class Setting(NamedTuple):
     """The case distinctions of the formulas; everything else is a size.
 
-    ``kernel`` is how attention is computed: ``eager`` (torch operations), ``fused`` (flash or memory-efficient), ``math`` (the
-    unfused fallback of scaled_dot_product_attention). ``logsumexp`` says whether the fused kernel writes its 4-byte row
-    sums (flash does, the memory-efficient one only for training). ``full`` and ``sliding`` say which kinds of layers
-    there are, ``masked`` that attention gets a mask: the sequence outgrows the window, say.
+    ``kernel`` is how attention is computed: ``eager`` (torch operations), ``fused`` (flash or memory-efficient),
+    ``math`` (the unfused fallback of scaled_dot_product_attention). ``logsumexp`` says whether the fused kernel
+    writes its 4-byte row sums (flash does, the memory-efficient one only for training). ``full`` and ``sliding`` say
+    which kinds of layers there are, ``masked`` that attention gets a mask: the sequence outgrows the window, say.
     """
 
     phase: PhaseName

@@ -28,7 +28,8 @@ def stack_sizes(
 ) -> Sizes:
     """Every letter for ``queries`` new tokens per sequence that attend to ``keys`` tokens.
 
-    ``extra`` is the letter X of the families that need it. ``sources`` are the encoder's tokens per sequence where the stack attends to them too.
+    ``extra`` is the letter X of the families that need it. ``sources`` are the encoder's tokens per sequence where
+    the stack attends to them too.
     """
     a = stack.attention or _NO_ATTENTION
     fused = a.heads * a.head_dim + a.kv_heads * (a.head_dim + a.value_dim)
@@ -46,8 +47,8 @@ def stack_sizes(
         a.heads, a.kv_heads, a.heads * a.rope_dim, a.kv_heads * a.rope_dim, a.rope_dim, architecture.vocab_size,
         *((x.count, x.per_token, x.width, x.shared_width) if x else (0, 0, 0, 0)),
         a.query_rank, a.kv_rank, batch * sources, a.heads * tokens * sources,
-        *((mixer.inner, mixer.state, mixer.conv, mixer.groups, mixer.heads, mixer.time_rank, mixer.chunk) if mixer else (0,) * 7),
-        extra, stack.layers, fused, batch * min(keys, max(windows, default=0)),
+        *((mixer.inner, mixer.state, mixer.conv, mixer.groups, mixer.heads, mixer.time_rank, mixer.chunk) if mixer
+        else (0,) * 7), extra, stack.layers, fused, batch * min(keys, max(windows, default=0)),
     )  # fmt: skip
 
 
@@ -92,9 +93,9 @@ def settle(
             kernel = "math"
     return Setting(
         phase=phase, dtype=workload.dtype, kernel=kernel, logsumexp=flash or (fits_flash and not only_masked),
-        grouped=grouped and a.kv_heads > 1, shared=grouped and a.kv_heads == 1, batched=workload.batch > 1, deep=stack.layers > 1, full=full,
-        masks=2 if architecture.model_type in _TWO_MASKS else full + sliding, sliding=sliding,
-        masked=masked, flash=flash, gated=stack.gated, variant=architecture.model_type,
+        grouped=grouped and a.kv_heads > 1, shared=grouped and a.kv_heads == 1, batched=workload.batch > 1,
+        deep=stack.layers > 1, full=full, masks=2 if architecture.model_type in _TWO_MASKS else full + sliding,
+        sliding=sliding, masked=masked, flash=flash, gated=stack.gated, variant=architecture.model_type,
         linear="plain" if workload.quant == "none" else linear_kind(workload, workload.batch * (queries or keys)),
         head="last" if architecture.generates and architecture.tensors.output else "none",
     )  # fmt: skip

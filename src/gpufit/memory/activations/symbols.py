@@ -1,7 +1,8 @@
 """The letters that the formulas are written in, and the small algebra that keeps formula and number one thing.
 
 A formula such as ``T * b * (3 * f + 4 * h)`` is an ``Expr``: it prints as it was written and is evaluated as a sum of
-products, so what ``explain`` shows is what was computed. Building happens once per form; evaluating is a few multiplications.
+products, so what ``explain`` shows is what was computed. Building happens once per form; evaluating is a few
+multiplications.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ class Expr:
     def within(self, other: Expr) -> bool:
         """Whether this formula exceeds the other for no sizes at all, told product by product."""
         theirs = {letters: count for count, letters in other.terms}
-        return all(count <= theirs.pop(letters, 0) for count, letters in self.terms) and min(theirs.values(), default=0) >= 0
+        covered = all(count <= theirs.pop(letters, 0) for count, letters in self.terms)
+        return covered and min(theirs.values(), default=0) >= 0
 
     def letters(self) -> tuple[str, ...]:
         """The letters that occur, in the order of ``Sizes``."""
@@ -158,6 +160,7 @@ def as_expr(value: Expr | int) -> Expr:
 
 NOTHING = as_expr(0)
 (
-    T, B, S, C, P, A, M, N, b, h, f, q, k, v, o, H, G, r, j, D, V, E, e, w, u, R, K, Z, Y, i, s, n, g, m, t, Q, X, L, F, W,
+    T, B, S, C, P, A, M, N, b, h, f, q, k, v, o, H, G, r, j, D, V, E, e, w, u, R, K, Z, Y,
+    i, s, n, g, m, t, Q, X, L, F, W,
     p, x, y, d, a, z, U,
 ) = (Expr(((1, (index,)),), name) for index, name in enumerate(Sizes._fields))  # fmt: skip
