@@ -16,8 +16,8 @@ from gpufit.facts.stored import StoredTensor
 
 LENGTH_BYTES = 8
 LARGEST_HEADER_BYTES = 8 * MIB
-"""The format allows 100 MB. 8 MiB is 50,000 tensors in one file, ten times the most seen, and keeps memory bounded."""
-LARGEST_INDEX_BYTES = 16 * MIB  # 138,000 tensors over all shards take 13.4 MB (61 layers of 384 experts with scales)
+"""The format allows 100 MB. 8 MiB is 50,000 tensors in one file, and keeps memory within 100 MiB."""
+LARGEST_INDEX_BYTES = 16 * MIB  # 60 layers of 384 experts with scales take 13.4 MB
 _MOST_HEADER_VALUES = 600_000  # twelve for each tensor, as ``parse_json`` counts them
 _MOST_INDEX_VALUES = 320_000  # two for each tensor
 
