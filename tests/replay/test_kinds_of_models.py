@@ -22,6 +22,7 @@ from gpufit.memory.weights import count_weights
 from gpufit.memory.workload import Quantization, Workload
 from gpufit.replay.allocator_options import AllocatorOptions
 from gpufit.replay.front import replay_config, replay_module
+from gpufit.replay.record import holdings_by_kind
 from gpufit.replay.training_step import TrainingSetup
 
 pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("ignore")]
