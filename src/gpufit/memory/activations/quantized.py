@@ -53,19 +53,19 @@ def linear_kind(workload: Workload, rows: int) -> Linear:
     return "plain"
 
 
-def linear_moments(c: Setting, name: str, inputs: Expr, outputs: Expr, beside: Expr) -> list[Moment]:
+def linear_moments(c: Setting, name: str, inputs: Expr, outputs: Expr, beside: Expr, rows: Expr = T) -> list[Moment]:
     """The instants inside one quantized linear layer of ``inputs`` → ``outputs`` width; its input is part of
     ``beside``."""
     if c.linear == "dequantized":
-        return [Moment(f"{name}, dequantized", inputs * outputs * b + T * b * outputs + beside,
+        return [Moment(f"{name}, dequantized", inputs * outputs * b + rows * b * outputs + beside,
                        "the whole weight in the model's dtype and the output")]  # fmt: skip
     if c.linear == "int8":
         cast = NOTHING if c.dtype == "fp16" else b * outputs
         copy = NOTHING if c.dtype == "fp16" else 2 * inputs
         return [
-            Moment(f"{name}, int8 product", T * (inputs + 6 * outputs + cast) + 4 * T + beside,
+            Moment(f"{name}, int8 product", rows * (inputs + 6 * outputs + cast) + 4 * rows + beside,
                    "the int8 input, the int32 product and its floats"),
-            Moment(f"{name}, int8 input", T * ((2 + 1 + 1) * inputs + copy) + 4 * T + beside,
+            Moment(f"{name}, int8 input", rows * ((2 + 1 + 1) * inputs + copy) + 4 * rows + beside,
                    "the int8 input, its magnitudes and their outlier mask"),
         ]  # fmt: skip
     return []

@@ -62,6 +62,7 @@ def t5_encoder(c: Setting) -> list[Moment]:
     width = (10 * f if c.gated else 6 * f) if fp16 else b * ((4 if c.gated else 2) * f)
     attention = T * b * (3 * q + h) + residual + entry + around
     copies = H * (N * b) * (2 if c.masked else 1)  # laid out whole, then padded where rows are not on 16 bytes
+    feeding = T * b * h + 2 * residual + entry + kept + around
     return [
         Moment(
             "attention scores",
@@ -74,9 +75,11 @@ def t5_encoder(c: Setting) -> list[Moment]:
         ),
         Moment(
             "mlp",
-            T * width + T * b * h + 2 * residual + entry + kept + around,
+            T * width + feeding,
             "the activation (in fp16 beside its fp32 cast), residuals, position bias",
         ),
+        *linear_moments(c, "up projection", h, f, feeding + (T * b * f if c.gated else NOTHING)),
+        *([] if fp16 else linear_moments(c, "down projection", f, h, feeding + T * b * f)),
     ]
 
 
@@ -137,6 +140,8 @@ def decoder_step(c: Setting, form: str) -> list[Moment]:
         moments.append(
             Moment("logits", logits + 4 * (B * V) + around, "logits and their fp32 copy; the encoder's output")
         )
+        # the values' projection, while the keys' is done and neither is in the cache
+        moments += linear_moments(c, "cross-attention values", h, v, around - Z * b * v, rows=Z)
     return moments
 
 
@@ -187,7 +192,15 @@ def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
                 moments=(
                     (
                         _decoder(
-                            architecture.form, settle(architecture, workload, decoder, name, keys=cached, queries=1)
+                            architecture.form,
+                            settle(
+                                architecture,
+                                workload,
+                                decoder,
+                                name,
+                                keys=cached,
+                                queries=tokens if name == "prefill" else 1,
+                            ),
                         ),
                         stack_sizes(
                             architecture, workload, decoder, queries=1, keys=cached, sources=tokens, extra=features
