@@ -1,1 +1,216 @@
-"""Hybrid decoders: recurrent mixers beside attention (Jamba, Bamba, Granite 4, Nemotron-H, Qwen3-Next, LFM2)."""
+"""Hybrid decoders: Jamba, Bamba, Granite 4, Nemotron-H, Qwen3-Next and Qwen3.5, LFM2 (transformers 5.23.0).
+
+Layers with attention peak as a dense decoder's do; layers with a recurrent mixer have moments of their own, in the torch
+code that runs where mamba-ssm, causal-conv1d and flash-linear-attention are not installed: those kernels lower it.
+
+A kind of layer is widest where it occurs last, and the layers behind it have not filled their cache yet: the letter z.
+
+Gated delta net, prefill (torch_chunk_gated_delta_rule): decays between the positions of a chunk, the triangular system
+and the attention within chunks hold m·Q fp32 numbers per padded token; queries, keys, k·β, k·β decayed and k_cumdecay the
+keys' width d, repeated to all value heads; values, v·β, new values and outputs the inner width. All stay named.
+Short convolution (Lfm2ShortConv): B, C and x in one tensor, the convolution's output, its product with C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from math import prod
+
+from gpufit.facts.architecture import Architecture
+from gpufit.facts.dtypes import DTYPE_BYTES
+from gpufit.memory.activations.courses import Course, Step, steps
+from gpufit.memory.activations.decoder import GATED_FUSED, SQUARED, Block, ambient, decoder_moments
+from gpufit.memory.activations.moe import Routed, expert_moments
+from gpufit.memory.activations.setting import Contest, Moment, Setting, contenders
+from gpufit.memory.activations.sizes import settle, stack_sizes
+from gpufit.memory.activations.ssm import chunk_scan, scan_sizes, selective_scan
+from gpufit.memory.activations.symbols import (
+    NOTHING, A, B, E, Expr, Q, S, Sizes, T, V, a, b, d, e, f, h, i, k, m, n, o, p, q, s, u, v, w, z,
+)  # fmt: skip
+from gpufit.memory.workload import Workload
+from gpufit.records import record, replace
+
+Moments = tuple[Moment, ...]
+POSITIONS = 8 * S
+ATTENDING = ("rotary", "rotary queries", "rotary keys", "query norm", "attention", "attention scores",
+             "attention output", "attention product")  # fmt: skip
+
+
+@record(eq=False)
+class Hybrid:
+    """A family: its attention layers' block, its mixer, what follows, and the tensors that tell the layers apart."""
+
+    block: Block
+    mixer: Callable[[Setting], Moments]
+    feed: Callable[[Setting], Moments] | None = None
+    gated_output: bool = False
+    marks: tuple[str, str, str] = ("A_log", "k_proj.weight", "")  # of a mixer's, an attention's, an MLP's layer
+
+
+def delta_net(joint: bool) -> Callable[[Setting], Moments]:
+    """Qwen3NextGatedDeltaNet; ``joint`` projects q, k, v and z at once and keeps the projection beside their copies."""
+
+    def moments(c: Setting) -> Moments:
+        named = T * b * (a + i + 3 * m) + T * m * 4  # the convolved q, k, v; z; b, a and β; the decay
+        named = named + T * b * (a + i + 2 * m) if joint else named
+        state = T * i * s * 4 if c.decode else B * i * s * 4
+        if c.decode:
+            return (
+                Moment("state update", 3 * state + T * (8 * d + 16 * i + 8 * m) + named,
+                       "the decayed state, the outer product of key and correction, and the new state"),
+            )  # fmt: skip
+        within = p * Q * m * 12 + p * m * 12 + named
+        step = B * Q * i * 4
+        return (
+            Moment("attention within chunks", p * Q * m * 16 + p * m * 12 + p * d * 12 + p * i * 8 + named - state - z,
+                   "decays, the triangular system, q·k before and after the decays; q, k, v, k·β and v·β in fp32"),
+            Moment("decayed keys", within + p * m * 4 + p * d * 24 + p * i * 16 - z,
+                   "the matrices within chunks; q, k, k·β, its decayed copies and the new keys, v, v·β, new values, outputs"),
+            Moment("state update", within + p * d * 20 + p * i * 16 + 2 * step + 3 * state - z,
+                   "the matrices within chunks; q, k, v and what was made of them; three copies of the state"),
+        )  # fmt: skip
+
+    return moments
+
+
+def short_convolution(c: Setting) -> Moments:
+    """Lfm2ShortConv."""
+    return (
+        Moment("convolution", T * b * (5 * h) + (NOTHING if c.decode else B * h * b * (n - 1)) - z,
+               "B, C and x, the convolution's output and its product with C"),
+    )  # fmt: skip
+
+
+def _routed(fp32_weights: bool = False, shared: str = "none", router: Expr = E * b) -> Callable[[Setting], Moments]:
+    routed = Routed(fp32_weights=fp32_weights, shared=shared, router=router)
+    return lambda c: expert_moments(routed, c)
+
+
+def granite_feed(c: Setting) -> Moments:
+    """GraniteMoeHybridMLP, a fused gate and up, which runs after the experts, if there are any."""
+    experts = expert_moments(Routed(router=E * 4), c)[:2]
+    return (*experts, Moment("mlp", T * b * GATED_FUSED + T * b * h, "gate and up in one, activation, product; the experts' output"))
+
+
+def dense_granite_feed(c: Setting) -> Moments:
+    """The same without experts."""
+    return (Moment("mlp", T * b * GATED_FUSED, "gate and up in one, activation, product"),)
+
+
+def nemotron_feed(c: Setting) -> Moments:
+    """NemotronHMLP (relu²) and NemotronHMoE: experts without a gate, of latent width a, their weights in fp32."""
+    rows = T * e
+    sorting = rows * 40 + T * E * 4 + T * b * a
+    return (
+        Moment("mlp", T * b * SQUARED, "up, relu and its square"),
+        Moment("experts", rows * b * (a + 3 * w) + sorting, "rows sorted by expert, up, relu and its square"),
+        Moment("experts joined", rows * (2 * b * a + 8 * a) + sorting, "sorted rows, down projection, fp32 rows weighted and in order"),
+        Moment("shared expert", T * b * (h + 3 * u), "up, relu and its square; the routed experts' output"),
+    )  # fmt: skip
+
+
+NO_POSITIONS = Block(rotary="none", table=POSITIONS)
+QWEN = Block(rotary="partial", query_norm="before values", projections=2 * q)
+FAMILIES: dict[str, Hybrid] = {
+    # JambaAttention has no positions; feed_forward is a mixture in every other layer
+    "jamba": Hybrid(block=NO_POSITIONS, mixer=selective_scan, feed=_routed()),
+    "bamba": Hybrid(block=Block(rotary="partial"), mixer=chunk_scan),
+    # GraniteMoeHybridDecoderLayer; logits are scaled
+    "granitemoehybrid": Hybrid(block=replace(NO_POSITIONS, logits_copies=2), mixer=chunk_scan, feed=granite_feed),
+    # NemotronHBlock holds one mixer: no residual between attention and MLP
+    "nemotron_h": Hybrid(
+        block=replace(NO_POSITIONS, mlp_stream=3, kept_scores=0), mixer=chunk_scan, feed=nemotron_feed,
+        marks=("A_log", "k_proj.weight", "up_proj"),
+    ),
+    "qwen3_next": Hybrid(block=QWEN, mixer=delta_net(True), feed=_routed(shared="before"), gated_output=True),
+    "qwen3_5": Hybrid(block=QWEN, mixer=delta_net(False), gated_output=True),
+    "qwen3_5_moe": Hybrid(block=QWEN, mixer=delta_net(False), feed=_routed(shared="before"), gated_output=True),
+    "lfm2": Hybrid(
+        block=Block(query_norm="before values"), mixer=short_convolution, marks=("conv.conv.weight", "k_proj.weight", "")
+    ),
+}  # fmt: skip
+
+
+def _family(architecture: Architecture) -> Hybrid:
+    name = architecture.form
+    if name == "qwen3_next" and architecture.model_type.startswith("qwen3_5"):
+        return FAMILIES["qwen3_5_moe"]
+    family = FAMILIES[name]
+    stack = architecture.stacks[0]
+    if name == "granitemoehybrid":
+        rotates = stack.attention is not None and stack.attention.rope_dim > 0
+        block = Block(logits_copies=2) if rotates else family.block
+        return replace(family, block=block, feed=granite_feed if stack.experts else dense_granite_feed)
+    return family
+
+
+@lru_cache(maxsize=1024)
+def _moments(name: str, family: Hybrid, c: Setting) -> tuple[Contest, Contest, Contest]:
+    """The moments of mixer layers, of attention layers, and of what can happen in any last layer."""
+    feed = family.feed(c) if family.feed else None
+    around = ambient(family.block, c) + (4 * (B * V) if c.decode else NOTHING)
+    stream = T * b * ((family.block.stream - (0 if c.deep else 1)) * h)
+    mixing = [Moment(x.name, x.formula + stream + around, x.alive) for x in family.mixer(c)]
+    attending, rest = [], []
+    for x in decoder_moments(family.block, c, feed):
+        (attending if x.name in ATTENDING else rest).append(Moment(x.name, x.formula - z, x.alive))
+    if family.gated_output:
+        scores = A * b if c.kernel == "eager" else NOTHING
+        attending.append(Moment("output gate", stream + around + scores + T * b * (2 * q + 3 * o) - z,
+                                "queries and gate, the heads' outputs, sigmoid(gate) and their product"))  # fmt: skip
+    return contenders(mixing), contenders(attending), contenders(rest)
+
+
+def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
+    """Prefill and decode of a hybrid decoder."""
+    return tuple(_course(architecture, workload, step) for step in steps(architecture, workload))
+
+
+def _course(architecture: Architecture, workload: Workload, step: Step) -> Course:
+    family = _family(architecture)
+    stack = architecture.stacks[0]
+    c = settle(architecture, workload, stack, step.name, keys=step.keys, queries=step.queries)
+    sizes = _mixer_sizes(architecture, stack_sizes(architecture, workload, stack, queries=step.queries, keys=step.keys))
+    places = _places(architecture, family)
+    groups = zip(_moments(architecture.model_type, family, c), places, strict=True)
+    return Course(
+        name=step.name, cache_tokens=step.cached,
+        moments=tuple(
+            (contest, scan_sizes(sizes, missing=0 if c.decode else _missing(architecture, workload, places, last, sizes)))
+            for contest, last in groups if last >= 0
+        ),
+    )  # fmt: skip
+
+
+def _mixer_sizes(architecture: Architecture, sizes: Sizes) -> Sizes:
+    """The widths of a delta net, or of Nemotron's latent experts."""
+    mixer = architecture.stacks[0].mixer
+    if mixer is not None and mixer.key_heads:
+        return sizes._replace(d=mixer.heads * mixer.key_dim, a=2 * mixer.key_heads * mixer.key_dim + mixer.inner)
+    latent = next((g.shape[0] for g in architecture.tensors.groups if g.name.endswith("fc1_latent_proj.weight")), sizes.h)
+    return sizes._replace(a=latent)
+
+
+def _layers(architecture: Architecture, mark: str) -> tuple[int, ...]:
+    """Indices of the layers that hold a tensor of that name, in order."""
+    found = {g.indices[0] for g in architecture.tensors.groups if g.indices and mark in g.name and "vis" not in g.name}
+    return tuple(sorted(set().union(*found)))
+
+
+def _places(architecture: Architecture, family: Hybrid) -> tuple[int, int, int]:
+    """The last layer with a mixer, with attention, with an MLP; -1 where there is none."""
+    last = [max(_layers(architecture, mark), default=-1) for mark in family.marks[:2]]
+    return last[0], last[1], architecture.stacks[0].layers - 1
+
+
+def _missing(
+    architecture: Architecture, workload: Workload, places: tuple[int, int, int], last: int, sizes: Sizes
+) -> int:
+    """Bytes of cache that the layers behind ``last`` will add in a prefill."""
+    family = _family(architecture)
+    mixers, attentions = (_layers(architecture, mark) for mark in family.marks[:2])
+    recurrent = next((kind.state for kind in architecture.cache if kind.state), ())
+    state = sizes.B * sum(prod(one.shape) * DTYPE_BYTES[one.dtype or workload.dtype] for one in recurrent)
+    entries = sizes.T * (sizes.k + sizes.v) * sizes.b
+    return state * sum(x > last for x in mixers) + entries * sum(x > last for x in attentions)
