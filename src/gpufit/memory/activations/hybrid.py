@@ -45,7 +45,8 @@ class Hybrid:
     mixer: Callable[[Setting], Moments]
     feed: Callable[[Setting], Moments] | None = None
     gated_output: bool = False
-    marks: tuple[str, str, str] = ("A_log", "k_proj.weight", "")  # of a mixer's, an attention's, an MLP's layer
+    keeps_scores: bool = False  # the loop over layers names a layer's attention weights until the next one is done
+    marks: tuple[str, str] = ("A_log", "k_proj.weight")  # tensors of a mixer's and of an attention's layer
 
 
 def delta_net(joint: bool) -> Callable[[Setting], Moments]:
@@ -60,14 +61,17 @@ def delta_net(joint: bool) -> Callable[[Setting], Moments]:
                 Moment("state update", 3 * state + T * (8 * d + 16 * i + 8 * m) + named,
                        "the decayed state, the outer product of key and correction, and the new state"),
             )  # fmt: skip
+        named = named + Q * Q  # the mask of what lies ahead in a chunk, one byte each
         within = p * Q * m * 12 + p * m * 12 + named
         step = B * Q * i * 4
         return (
-            Moment("attention within chunks", p * Q * m * 16 + p * m * 12 + p * d * 12 + p * i * 8 + named - state - z,
+            Moment("attention within chunks", p * Q * m * 16 + p * m * 12 + p * d * 12 + p * i * 8 + named - state,
                    "decays, the triangular system, q·k before and after the decays; q, k, v, k·β and v·β in fp32"),
-            Moment("decayed keys", within + p * m * 4 + p * d * 24 + p * i * 16 - z,
+            Moment("decayed keys", within + p * m * 4 + p * d * 24 + p * i * 16,
                    "the matrices within chunks; q, k, k·β, its decayed copies and the new keys, v, v·β, new values, outputs"),
-            Moment("state update", within + p * d * 20 + p * i * 16 + 2 * step + 3 * state - z,
+            Moment("chunk output", within + p * d * 20 + p * i * 16 + 4 * step,
+                   "the matrices within chunks; q, k, v and what was made of them; corrected values and the outputs of one chunk"),
+            Moment("state update", within + p * d * 20 + p * i * 16 + 2 * step + 3 * state,
                    "the matrices within chunks; q, k, v and what was made of them; three copies of the state"),
         )  # fmt: skip
 
@@ -77,7 +81,7 @@ def delta_net(joint: bool) -> Callable[[Setting], Moments]:
 def short_convolution(c: Setting) -> Moments:
     """Lfm2ShortConv."""
     return (
-        Moment("convolution", T * b * (5 * h) + (NOTHING if c.decode else B * h * b * (n - 1)) - z,
+        Moment("convolution", T * b * (5 * h) + (NOTHING if c.decode else B * h * b * (n - 1)),
                "B, C and x, the convolution's output and its product with C"),
     )  # fmt: skip
 
@@ -115,19 +119,18 @@ QWEN = Block(rotary="partial", query_norm="before values", projections=2 * q)
 FAMILIES: dict[str, Hybrid] = {
     # JambaAttention has no positions; feed_forward is a mixture in every other layer
     "jamba": Hybrid(block=NO_POSITIONS, mixer=selective_scan, feed=_routed()),
-    "bamba": Hybrid(block=Block(rotary="partial"), mixer=chunk_scan),
+    "bamba": Hybrid(block=Block(rotary="partial"), mixer=chunk_scan, keeps_scores=True),
     # GraniteMoeHybridDecoderLayer; logits are scaled
     "granitemoehybrid": Hybrid(block=replace(NO_POSITIONS, logits_copies=2), mixer=chunk_scan, feed=granite_feed),
     # NemotronHBlock holds one mixer: no residual between attention and MLP
     "nemotron_h": Hybrid(
         block=replace(NO_POSITIONS, mlp_stream=3, kept_scores=0), mixer=chunk_scan, feed=nemotron_feed,
-        marks=("A_log", "k_proj.weight", "up_proj"),
     ),
     "qwen3_next": Hybrid(block=QWEN, mixer=delta_net(True), feed=_routed(shared="before"), gated_output=True),
     "qwen3_5": Hybrid(block=QWEN, mixer=delta_net(False), gated_output=True),
     "qwen3_5_moe": Hybrid(block=QWEN, mixer=delta_net(False), feed=_routed(shared="before"), gated_output=True),
     "lfm2": Hybrid(
-        block=Block(query_norm="before values"), mixer=short_convolution, marks=("conv.conv.weight", "k_proj.weight", "")
+        block=Block(query_norm="before values"), mixer=short_convolution, marks=("conv.conv.weight", "k_proj.weight")
     ),
 }  # fmt: skip
 
@@ -146,20 +149,22 @@ def _family(architecture: Architecture) -> Hybrid:
 
 
 @lru_cache(maxsize=1024)
-def _moments(name: str, family: Hybrid, c: Setting) -> tuple[Contest, Contest, Contest]:
-    """The moments of mixer layers, of attention layers, and of what can happen in any last layer."""
+def _moments(name: str, family: Hybrid, c: Setting) -> tuple[Contest, Contest, Contest, Contest]:
+    """The moments of mixer layers, of those right behind attention, of attention layers, and of any last layer."""
     feed = family.feed(c) if family.feed else None
     around = ambient(family.block, c) + (4 * (B * V) if c.decode else NOTHING)
     stream = T * b * ((family.block.stream - (0 if c.deep else 1)) * h)
-    mixing = [Moment(x.name, x.formula + stream + around, x.alive) for x in family.mixer(c)]
+    scores = A * b if c.kernel == "eager" else NOTHING
+    mixing = [Moment(x.name, x.formula + stream + around - z, x.alive) for x in family.mixer(c)]
+    behind = [Moment(x.name, x.formula + scores, f"{x.alive}, the scores of the layer before") for x in mixing]
     attending, rest = [], []
     for x in decoder_moments(family.block, c, feed):
-        (attending if x.name in ATTENDING else rest).append(Moment(x.name, x.formula - z, x.alive))
+        gate = T * b * (family.block.projections - q) if x.name == "cache growth" else NOTHING
+        (attending if x.name in ATTENDING else rest).append(Moment(x.name, x.formula + gate - z, x.alive))
     if family.gated_output:
-        scores = A * b if c.kernel == "eager" else NOTHING
         attending.append(Moment("output gate", stream + around + scores + T * b * (2 * q + 3 * o) - z,
                                 "queries and gate, the heads' outputs, sigmoid(gate) and their product"))  # fmt: skip
-    return contenders(mixing), contenders(attending), contenders(rest)
+    return contenders(mixing), contenders(behind), contenders(attending), contenders(rest)
 
 
 def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
@@ -172,12 +177,11 @@ def _course(architecture: Architecture, workload: Workload, step: Step) -> Cours
     stack = architecture.stacks[0]
     c = settle(architecture, workload, stack, step.name, keys=step.keys, queries=step.queries)
     sizes = _mixer_sizes(architecture, stack_sizes(architecture, workload, stack, queries=step.queries, keys=step.keys))
-    places = _places(architecture, family)
-    groups = zip(_moments(architecture.model_type, family, c), places, strict=True)
+    groups = zip(_moments(architecture.model_type, family, c), _places(architecture, family), strict=True)
     return Course(
         name=step.name, cache_tokens=step.cached,
         moments=tuple(
-            (contest, scan_sizes(sizes, missing=0 if c.decode else _missing(architecture, workload, places, last, sizes)))
+            (contest, scan_sizes(sizes, missing=_missing(architecture, workload, family, last, sizes, step)))
             for contest, last in groups if last >= 0
         ),
     )  # fmt: skip
@@ -198,19 +202,22 @@ def _layers(architecture: Architecture, mark: str) -> tuple[int, ...]:
     return tuple(sorted(set().union(*found)))
 
 
-def _places(architecture: Architecture, family: Hybrid) -> tuple[int, int, int]:
-    """The last layer with a mixer, with attention, with an MLP; -1 where there is none."""
-    last = [max(_layers(architecture, mark), default=-1) for mark in family.marks[:2]]
-    return last[0], last[1], architecture.stacks[0].layers - 1
+def _places(architecture: Architecture, family: Hybrid) -> tuple[int, int, int, int]:
+    """The last layer with a mixer, with one right behind kept scores, with attention, of all; -1 where there is none."""
+    mixers, attentions = (_layers(architecture, mark) for mark in family.marks)
+    behind = [layer for layer in mixers if layer - 1 in attentions] if family.keeps_scores else []
+    last = architecture.stacks[0].layers - 1
+    return max(mixers, default=-1), max(behind, default=-1), max(attentions, default=-1), last
 
 
 def _missing(
-    architecture: Architecture, workload: Workload, places: tuple[int, int, int], last: int, sizes: Sizes
+    architecture: Architecture, workload: Workload, family: Hybrid, last: int, sizes: Sizes, step: Step
 ) -> int:
-    """Bytes of cache that the layers behind ``last`` will add in a prefill."""
-    family = _family(architecture)
-    mixers, attentions = (_layers(architecture, mark) for mark in family.marks[:2])
+    """Bytes of cache that the layers behind ``last`` have yet to add: entries in every phase, states in a prefill."""
+    mixers, attentions = (_layers(architecture, mark) for mark in family.marks)
+    entries = sizes.T * (sizes.k + sizes.v) * sizes.b * sum(layer > last for layer in attentions)
+    if step.name == "decode":
+        return entries
     recurrent = next((kind.state for kind in architecture.cache if kind.state), ())
     state = sizes.B * sum(prod(one.shape) * DTYPE_BYTES[one.dtype or workload.dtype] for one in recurrent)
-    entries = sizes.T * (sizes.k + sizes.v) * sizes.b
-    return state * sum(x > last for x in mixers) + entries * sum(x > last for x in attentions)
+    return entries + state * sum(layer > last for layer in mixers)

@@ -25,7 +25,7 @@ from gpufit.facts.architecture import Architecture, Stack
 from gpufit.memory.activations.courses import Course, steps
 from gpufit.memory.activations.setting import Moment, Setting
 from gpufit.memory.activations.sizes import settle, stack_sizes
-from gpufit.memory.activations.symbols import NOTHING, B, Expr, P, Q, Sizes, T, V, b, g, h, i, m, p, s, t, x, y, z
+from gpufit.memory.activations.symbols import NOTHING, B, Expr, P, Q, Sizes, T, V, b, g, h, i, m, p, s, t, x, y
 from gpufit.memory.workload import Workload
 
 _NORMED = ("falcon_mamba", "jamba")
@@ -43,7 +43,7 @@ def selective_scan(c: Setting) -> tuple[Moment, ...]:
                    "discretized A and B, B·x, the old state times A and the new one, the projections"),
         )  # fmt: skip
     return (
-        Moment("selective scan", T * i * s * 12 + T * i * 8 + T * b * (3 * i) + projections + 4 * (i * s) + upcast - z,
+        Moment("selective scan", T * i * s * 12 + T * i * 8 + T * b * (3 * i) + projections + 4 * (i * s) + upcast,
                "A, B and B·x of every token, channel and state in fp32, outputs as a list and stacked, the skip connection"),
     )  # fmt: skip
 
@@ -59,9 +59,9 @@ def chunk_scan(c: Setting) -> tuple[Moment, ...]:
     per_chunk = x * i * s * 4 + y * m * 4  # states before and after each chunk, decays between chunks
     matrices = p * Q * m * 12 + p * m * 16 + T * m * b + per_chunk + projections
     return (
-        Moment("chunk outputs", matrices + p * i * 28 + p * m * s * 12 - z,
+        Moment("chunk outputs", matrices + p * i * 28 + p * m * s * 12,
                "decays, B·C and their product within chunks; B and C of every head; inputs, skip and outputs in fp32"),
-        Moment("chunk states", matrices + p * i * 16 + p * m * s * 16 + (x - B) * i * s * 4 - z,
+        Moment("chunk states", matrices + p * i * 16 + p * m * s * 16 + (x - B) * i * s * 4,
                "decays, B·C and their product within chunks; B and C of every head and a copy; inputs and outputs in fp32"),
     )  # fmt: skip
 
