@@ -107,6 +107,7 @@ class Stack:
     mixer: Mixer | None = None
     positions: int = 0
     fp32_residual: bool = False
+    activation: str = ""  # the MLP's, where memory depends on it: quick_gelu is no single kernel
 
 
 @record(eq=False)

@@ -23,7 +23,7 @@ def read_clip(config: Config) -> Architecture:
     shared = config.size("projection_dim", 512)
     t = Tensors()
     t.add("logit_scale", (), "parameter", "head")
-    text_stack, vocab = _text_tower(t.under("text_model"), text, hidden=512, heads=8, width=2048, vocab=49408, rows=77)
+    text_stack, vocab = _text_tower(t.under("text_model"), text, hidden=512, heads=8, width=2048, vocab=49408, rows=77, activation="quick_gelu")
     vision_stack = clip_tower(t.under("vision_model"), vision)
     t.linear("visual_projection", vision_stack.hidden, shared, role="head")
     t.linear("text_projection", text_stack.hidden, shared, role="head")
@@ -52,7 +52,7 @@ def read_clip_text(config: Config) -> Architecture:
         raise unknown_class(config, model_class)
     t = Tensors()
     tower = t if head == "Model" else t.under("text_model")
-    stack, vocab = _text_tower(tower, config, hidden=512, heads=8, width=2048, vocab=49408, rows=77)
+    stack, vocab = _text_tower(tower, config, hidden=512, heads=8, width=2048, vocab=49408, rows=77, activation="quick_gelu")
     if head == "ModelWithProjection":
         t.linear("text_projection", stack.hidden, config.size("projection_dim", 512), role="head")
     return finish(
@@ -105,13 +105,14 @@ def _section(config: Config, key: str) -> Config:
 
 
 def _text_tower(
-    t: Tensors, config: Config, *, hidden: int, heads: int, width: int, vocab: int, rows: int
+    t: Tensors, config: Config, *, hidden: int, heads: int, width: int, vocab: int, rows: int, activation: str = ""
 ) -> tuple[Stack, int]:
     """Token and position tables, blocks, a last norm; the numbers are the family's defaults."""
     sizes = read_sizes(config, hidden=hidden, layers=12, heads=heads, width=width)
     stack = Stack(
         role="text", layers=sizes["layers"], hidden=sizes["hidden"], mlp_width=sizes["width"],
         attention=even_attention(config, sizes["hidden"], sizes["heads"]),
+        activation=config.text("hidden_act", activation) if activation else "",
     )  # fmt: skip
     vocab, rows = config.size("vocab_size", vocab), config.size("max_position_embeddings", rows)
     t.embedding("embeddings.token_embedding", vocab, stack.hidden)

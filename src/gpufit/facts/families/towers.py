@@ -108,6 +108,7 @@ def clip_tower(t: Tensors, config: Config) -> Stack:
     stack = tower(
         config, **read_sizes(config, hidden=768, layers=12, heads=12, width=3072), positions=positions
     )  # fmt: skip
+    stack = replace(stack, activation=config.text("hidden_act", "quick_gelu"))
     hidden = stack.hidden
     t.add("embeddings.class_embedding", (hidden,), "parameter", "vision")
     patch_convolution(t, "embeddings.patch_embedding", config, hidden, 32, bias=False)
