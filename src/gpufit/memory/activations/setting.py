@@ -69,7 +69,7 @@ class Contest(tuple[Moment, ...]):
         self = super().__new__(cls, moments)
         places: dict[tuple[int, ...], int] = {}
         self._sums = tuple(
-            tuple((count, places.setdefault(letters, len(places))) for count, letters in moment.formula.terms)
+            tuple((count, places.setdefault(letters, len(places))) for letters, count in moment.formula.counts.items())
             for moment in self
         )
         self._products = tuple(places)

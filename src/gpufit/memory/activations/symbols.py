@@ -71,17 +71,17 @@ class Expr:
     ('T·b·(3·f + 4·h)', 980)
     """
 
-    __slots__ = ("_is_sum", "_text", "terms")
+    __slots__ = ("_made_of", "counts")
 
-    def __init__(self, terms: tuple[tuple[int, tuple[int, ...]], ...], text: str, is_sum: bool = False) -> None:
-        self.terms = terms
-        self._text = text
-        self._is_sum = is_sum
+    def __init__(self, counts: dict[tuple[int, ...], int], made_of: str | tuple[str, Expr, Expr]) -> None:
+        """``counts``: product of letters -> how often it occurs; ``made_of``: the text, or what it is made of."""
+        self.counts = counts
+        self._made_of = made_of  # put into words only when somebody reads it
 
     def value(self, sizes: Sizes) -> int:
         """The number that the formula has for these sizes."""
         total = 0
-        for product, letters in self.terms:
+        for letters, product in self.counts.items():
             for letter in letters:
                 product *= sizes[letter]
             total += product
@@ -89,73 +89,74 @@ class Expr:
 
     def within(self, other: Expr) -> bool:
         """Whether this formula exceeds the other for no sizes at all, told product by product."""
-        theirs = {letters: count for count, letters in other.terms}
-        covered = all(count <= theirs.pop(letters, 0) for count, letters in self.terms)
-        return covered and min(theirs.values(), default=0) >= 0
+        mine, theirs = self.counts, other.counts
+        for letters, count in mine.items():
+            if count > theirs.get(letters, 0):
+                return False
+        return all(count >= 0 or letters in mine for letters, count in theirs.items())
 
     def letters(self) -> tuple[str, ...]:
         """The letters that occur, in the order of ``Sizes``."""
-        return tuple(Sizes._fields[index] for index in sorted({i for _, letters in self.terms for i in letters}))
+        return tuple(Sizes._fields[index] for index in sorted({i for letters in self.counts for i in letters}))
 
     def __str__(self) -> str:
-        return self._text
+        if isinstance(self._made_of, str):
+            return self._made_of
+        sign, left, right = self._made_of
+        if sign == "·":
+            return f"{left._grouped()}·{right._grouped()}"
+        return f"{left} {sign} {right._grouped() if sign == '-' else right}"
 
     def __repr__(self) -> str:
-        return f"Expr({self._text})"
+        return f"Expr({self})"
 
     def __bool__(self) -> bool:
-        return bool(self.terms)
+        return bool(self.counts)
 
     def __add__(self, other: Expr | int) -> Expr:
-        return self._sum(other, 1)
+        right = as_expr(other)
+        return right if not self.counts else self._joined("+", right, 1)
 
     def __sub__(self, other: Expr | int) -> Expr:
-        return self._sum(other, -1)
+        return self._joined("-", as_expr(other), -1)
 
     def __radd__(self, other: int) -> Expr:
         return as_expr(other) + self
 
-    def _sum(self, other: Expr | int, sign: int) -> Expr:
-        right = as_expr(other)
-        if not right:
+    def _joined(self, sign: str, right: Expr, factor: int) -> Expr:
+        if not right.counts:
             return self
-        if not self and sign > 0:
-            return right
-        counts: dict[tuple[int, ...], int] = dict.fromkeys((letters for _, letters in self.terms), 0)
-        for factor, terms in ((1, self.terms), (sign, right.terms)):
-            for count, letters in terms:
-                counts[letters] = counts.get(letters, 0) + factor * count
-        text = right._grouped() if sign < 0 else right._text
-        return Expr(
-            tuple((count, letters) for letters, count in counts.items() if count),
-            f"{self._text} {'+' if sign > 0 else '-'} {text}",
-            True,
-        )
+        counts = self.counts.copy()
+        for letters, count in right.counts.items():
+            total = counts.get(letters, 0) + factor * count
+            if total:
+                counts[letters] = total
+            else:
+                del counts[letters]
+        return Expr(counts, (sign, self, right))
 
     def __mul__(self, other: Expr | int) -> Expr:
         right = as_expr(other)
         counts: dict[tuple[int, ...], int] = {}
-        for one, left_letters in self.terms:
-            for two, right_letters in right.terms:
+        for left_letters, one in self.counts.items():
+            for right_letters, two in right.counts.items():
                 letters = tuple(sorted(left_letters + right_letters))
                 counts[letters] = counts.get(letters, 0) + one * two
-        return Expr(
-            tuple((count, letters) for letters, count in counts.items() if count),
-            f"{self._grouped()}·{right._grouped()}",
-        )
+        return Expr({letters: count for letters, count in counts.items() if count}, ("·", self, right))
 
     def __rmul__(self, other: int) -> Expr:
         return self if other == 1 else as_expr(other) * self
 
     def _grouped(self) -> str:
-        return f"({self._text})" if self._is_sum else self._text
+        is_sum = not isinstance(self._made_of, str) and self._made_of[0] != "·"
+        return f"({self})" if is_sum else str(self)
 
 
 def as_expr(value: Expr | int) -> Expr:
     """A whole number as a formula."""
     if isinstance(value, Expr):
         return value
-    return Expr(((value, ()),) if value else (), str(value))
+    return Expr({(): value} if value else {}, str(value))
 
 
 NOTHING = as_expr(0)
@@ -163,4 +164,4 @@ NOTHING = as_expr(0)
     T, B, S, C, P, A, M, N, b, h, f, q, k, v, o, H, G, r, j, D, V, E, e, w, u, R, K, Z, Y,
     i, s, n, g, m, t, Q, X, L, F, W,
     p, x, y, d, a, z, U,
-) = (Expr(((1, (index,)),), name) for index, name in enumerate(Sizes._fields))  # fmt: skip
+) = (Expr({(index,): 1}, name) for index, name in enumerate(Sizes._fields))  # fmt: skip
