@@ -16,11 +16,14 @@ from gpufit.verdict.plan import Request, plan_workload
 if TYPE_CHECKING:
     from gpufit.devices.device import Device
     from gpufit.facts.architecture import Architecture
+    from gpufit.memory.explanation import Explanation
     from gpufit.memory.workload import Workload
     from gpufit.replay.allocator_options import AllocatorOptions
     from gpufit.replay.record import Replay
     from gpufit.replay.training_step import TrainingSetup
     from gpufit.sources.catalog import Catalog
+    from gpufit.sources.catalog_audit import Comparison
+    from gpufit.sources.catalog_write import Added
     from gpufit.verdict.listing import Listed, ListFilter
 
 Size = str | int | float
@@ -90,11 +93,101 @@ def find_model(
     )
 
 
+def explain(
+    model: str,
+    *,
+    vram: Size | None = None,
+    gpu: str | None = None,
+    context: int | None = None,
+    prompt: int | None = None,
+    new_tokens: int | None = None,
+    batch: int = 1,
+    dtype: str | None = None,
+    quant: str | None = None,
+    kv_dtype: str | None = None,
+    attention: str | None = None,
+    runtime: str = "transformers",
+    catalog: str | Path | None = None,
+    revision: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Explanation:
+    """Where every number of ``check`` comes from: formulas, files and keys, tensors by role, layers by cache kind.
+
+    Takes what ``check`` takes, and needs no device: with neither ``vram`` nor ``gpu`` none is looked for.
+
+    >>> explain("llama-3.1-8b").keys_of("kv_cache")[:2]
+    ('model_type', 'hidden_size')
+
+    Raises what ``check`` raises, but NoDevice.
+    """
+    from gpufit.memory.explanation import explain_estimate
+    from gpufit.sources.resolve import resolve_model
+
+    environment = os.environ if environ is None else environ
+    found = resolve_model(
+        model, catalog=load_catalog(catalog, environment), environ=environment, revision=revision, progress=progress
+    )
+    named = vram is not None or gpu is not None
+    device = find_device(vram=vram, gpu=gpu, environ=environment) if named else None
+    request = Request(
+        context=context, prompt=prompt, new_tokens=new_tokens, batch=batch, dtype=dtype, quant=quant,
+        kv_dtype=kv_dtype, attention=attention, runtime=runtime,
+    )  # fmt: skip
+    workload, notes = plan_workload(found.architecture, device, request)
+    return explain_estimate(
+        found.architecture, workload, found.config or found.translated or {},
+        name=found.name, origin=found.origin, source=found.config_source, hub_id=found.hub_id,
+        notes=(*found.notes, *found.architecture.notes, *notes),
+    )  # fmt: skip
+
+
 def load_catalog(catalog: str | Path | None, environ: Mapping[str, str]) -> Catalog:
     """The shipped catalog, extended by the user's own and by ``catalog``."""
     from gpufit.sources.catalog import load_catalog as load
 
     return load(Path(catalog) if catalog is not None else None, environ)
+
+
+def add_to_catalog(
+    model: str,
+    *,
+    name: str | None = None,
+    file: str | Path | None = None,
+    dtype: str | None = None,
+    revision: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Added:
+    """Write an entry for ``model`` into the catalog ``file``, by default the user's own.
+
+    ``dtype`` says what the model is stored in where neither its configuration nor its files do. Raises UsageError for a
+    name that is taken, and what ``check`` raises for a model or file that cannot be read.
+    """
+    from gpufit.sources.catalog import user_catalog_place
+    from gpufit.sources.catalog_write import add_model
+    from gpufit.sources.resolve import resolve_model
+
+    environment = os.environ if environ is None else environ
+    path = user_catalog_place(environment) if file is None else Path(file).expanduser()
+    known = load_catalog(path if file is not None and path.exists() else None, environment)
+    found = resolve_model(model, catalog=known, environ=environment, revision=revision, progress=progress)
+    return add_model(found, path, known, name=name, dtype=dtype)
+
+
+def compare_with_config(
+    name: str, config: str | Path, *, catalog: str | Path | None = None, environ: Mapping[str, str] | None = None
+) -> Comparison:
+    """Hold the catalog's entry ``name`` against a config.json, or a folder with one."""
+    from gpufit.errors import BadFile
+    from gpufit.sources.catalog_audit import compare_entry
+    from gpufit.sources.resolve import resolve_path
+
+    known = load_catalog(catalog, os.environ if environ is None else environ)
+    entry, path = known.get(name), Path(config).expanduser()
+    if not os.path.lexists(path):
+        raise BadFile(f"there is no file or folder {str(path)[:200]!r}")
+    return compare_entry(entry, resolve_path(path), known.source_of(entry))
 
 
 def find_device(*, vram: Size | None, gpu: str | None, environ: Mapping[str, str]) -> Device:

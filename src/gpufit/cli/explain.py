@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from gpufit.cli import options
 from gpufit.cli.output import screen, write_json, write_lines
+from gpufit.cli.quick import COMMANDS, command_module
 
 if TYPE_CHECKING:
+    from gpufit.cli import options
     from gpufit.memory.workload import Workload
 
 
@@ -27,8 +25,8 @@ def run(
     quant: options.Quant = None,
     kv_dtype: options.KvDtype = None,
     attention: options.Attention = None,
-    runtime: Annotated[str, typer.Option(help="transformers.")] = "transformers",
-    revision: Annotated[str | None, typer.Option(help="A branch, tag or commit of a Hub id.")] = None,
+    runtime: options.Runtime = "transformers",
+    revision: options.Revision = None,
     catalog: options.CatalogFile = None,
     as_json: options.Json = False,
 ) -> int:
@@ -54,10 +52,8 @@ def run(
 
 def check_commands(model: str, workload: Workload, given: dict[str, Any]) -> list[str]:
     """The commands of this gpufit that run the same work: ``replay`` always without a GPU, ``measure`` on one."""
-    from gpufit.cli.main import COMMANDS
-
     return [
-        write_command(name, import_module(f"gpufit.cli.{name}").run, model, workload, given)
+        write_command(name, command_module(name).run, model, workload, given)
         for name in ("replay", "measure")
         if name in COMMANDS
     ]

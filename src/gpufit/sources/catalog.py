@@ -205,11 +205,20 @@ def user_catalog(environ: Mapping[str, str]) -> Path | None:
     >>> user_catalog({"XDG_CONFIG_HOME": "/nonexistent"}) is None
     True
     """
+    path = user_catalog_place(environ)
+    return path if os.path.lexists(path) else None
+
+
+def user_catalog_place(environ: Mapping[str, str]) -> Path:
+    """Where the user's own catalog lies, or would lie.
+
+    >>> user_catalog_place({"XDG_CONFIG_HOME": "/home/ada/.config"}).as_posix()
+    '/home/ada/.config/gpufit/models.yaml'
+    """
     place = environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(place):  # the XDG rules: a relative path is ignored
         place = os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".config")
-    path = os.path.join(place, "gpufit", _SHIPPED)
-    return Path(path) if os.path.lexists(path) else None
+    return Path(place, "gpufit", _SHIPPED)
 
 
 def _load(path: Path, cache: Path | None) -> Mapping[str, Any]:

@@ -68,14 +68,42 @@ def compile_models(content: bytes) -> dict[str, Any]:
     ... ''')["index"]
     {'tiny': 0}
     """
+    models, lines = _models(content)
+    entries = [_check_entry(name, fields, lines) for name, fields in models.items()]
+    return {"entries": entries, "index": _index(entries, lines)}
+
+
+def find_faults(content: bytes) -> tuple[dict[str, Any], tuple[BadCatalog, ...]]:
+    """As ``compile_models``, but every faulty entry is left out and named, instead of the first one raised.
+
+    Raises BadCatalog where the file as a whole is no catalog.
+
+    >>> compiled, faults = find_faults(b"models: {a: 1, b: 2}")
+    >>> compiled["entries"], [fault.problem for fault in faults]
+    ([], ['a must be a mapping of fields', 'b must be a mapping of fields'])
+    """
+    models, lines = _models(content)
+    entries: list[dict[str, Any]] = []
+    faults: list[BadCatalog] = []
+    for name, fields in models.items():
+        try:
+            entries.append(_check_entry(name, fields, lines))
+            _index(entries, lines)
+        except BadCatalog as fault:
+            faults.append(fault)
+            entries = [entry for entry in entries if entry["name"] != name]
+    return {"entries": entries, "index": _index(entries, lines)}, tuple(faults)
+
+
+def _models(content: bytes) -> tuple[dict[str, Any], Lines]:
+    """The entries as written, and the line of every key."""
     data, lines = parse_yaml(content, _FILE)
     if not isinstance(data, dict) or not isinstance(data.get("models"), dict):
         raise BadCatalog(_FILE, 1, "needs 'models:' at the top level", hint="with one 'name: {...}' for each model")
     for key in data:
         if key != "models":
             raise BadCatalog(_FILE, lines[(key,)], f"unknown key {key[:40]!r} at the top level", hint="only 'models'")
-    entries = [_check_entry(name, fields, lines) for name, fields in data["models"].items()]
-    return {"entries": entries, "index": _index(entries, lines)}
+    return data["models"], lines
 
 
 def _check_entry(name: str, fields: object, lines: Lines) -> dict[str, Any]:

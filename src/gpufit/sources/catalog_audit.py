@@ -1,0 +1,143 @@
+"""Is a catalog right: every entry held against its own count, and one entry against the model's config.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gpufit.errors import BadCatalog, GpufitError
+from gpufit.facts.architecture import Architecture
+from gpufit.facts.dtypes import parse_dtype
+from gpufit.facts.essence import differing_facts, from_leaves, leaves, try_parse
+from gpufit.records import record, replace
+from gpufit.sources.catalog import Catalog, CatalogEntry
+from gpufit.sources.catalog_file import find_faults
+from gpufit.sources.compiled import LARGEST_FILE_BYTES
+from gpufit.sources.files import Folder, read_whole
+from gpufit.sources.resolve import ResolvedModel
+
+ABSENT = "absent"
+
+
+@record
+class Problem:
+    """One fault of a catalog; ``line`` is 1-based, 0 where none can be named."""
+
+    file: str
+    line: int
+    message: str
+    hint: str = ""
+
+
+@record
+class Audit:
+    """What a look at a whole catalog file found."""
+
+    file: str
+    entries: int
+    problems: tuple[Problem, ...]
+
+
+def audit_catalog(path: Path) -> Audit:
+    """Parse every entry and count its parameters. Raises BadFile where there is no file to read."""
+    file = str(path)
+    content = read_whole(Folder(path.parent), path.name, LARGEST_FILE_BYTES)
+    try:
+        compiled, faults = find_faults(content)
+    except BadCatalog as fault:
+        compiled, faults = {"entries": [], "index": {}}, (fault,)
+    problems = [Problem(file=file, line=fault.line, message=fault.problem, hint=fault.hint) for fault in faults]
+    for entry in Catalog([(file, compiled)]):
+        try:
+            entry.architecture()
+        except BadCatalog as fault:
+            problems.append(Problem(file=file, line=fault.line, message=fault.problem, hint=fault.hint))
+        except GpufitError as error:  # no reader for this family or class
+            problems.append(
+                Problem(file=file, line=entry.line, message=f"{entry.name}: {error.message}", hint=error.hint)
+            )
+    problems.sort(key=lambda problem: problem.line)
+    return Audit(file=file, entries=len(compiled["entries"]) + len(faults), problems=tuple(problems))
+
+
+@record
+class Difference:
+    """A key that differs; a value that is not there reads "absent"."""
+
+    key: str
+    catalog: str
+    config: str
+
+
+@record
+class Comparison:
+    """An entry beside a configuration. ``facts`` names what the two models differ in, beyond the wording of keys."""
+
+    name: str
+    source: str
+    config_source: str
+    differences: tuple[Difference, ...]
+    facts: tuple[str, ...]
+    catalog_parameters: int
+    config_parameters: int
+
+    @property
+    def same(self) -> bool:
+        """Whether the entry says what the configuration says."""
+        return not self.differences and not self.facts
+
+
+def compare_entry(entry: CatalogEntry, found: ResolvedModel, source: str) -> Comparison:
+    """Hold ``entry`` against the model that was read from a configuration.
+
+    A key that only one side states is a difference only where leaving it out, or putting it in, changes the model:
+    entries leave out what equals the default. Raises BadCatalog where the entry itself is wrong.
+    """
+    ours = entry.architecture()
+    theirs = replace(found.architecture, task=ours.task)
+    if theirs.dtype is None:  # nothing to compare with: the configuration leaves it to the files
+        theirs = replace(theirs, dtype=ours.dtype)
+    return Comparison(
+        name=entry.name, source=source, config_source=found.config_source,
+        differences=(*_keys(entry, found), *_stated(entry, found.architecture)), facts=differing_facts(ours, theirs),
+        catalog_parameters=ours.parameters, config_parameters=theirs.parameters,
+    )  # fmt: skip
+
+
+def _keys(entry: CatalogEntry, found: ResolvedModel) -> Iterator[Difference]:
+    ours, theirs = leaves(entry.config), leaves(found.config or found.translated or {})
+    read = {tuple(key.split(".")) for key, _ in found.architecture.provenance}
+    for path in dict.fromkeys((*ours, *(path for path in theirs if path in read))):
+        if path[-1] in ("dtype", "torch_dtype"):
+            continue  # a field of the entry
+        here, there = ours.get(path, ABSENT), theirs.get(path, ABSENT)
+        if here == there:
+            continue
+        if here is ABSENT:
+            matters = _changes(entry, {**ours, path: there})
+        elif there is ABSENT:
+            matters = _changes(entry, {key: value for key, value in ours.items() if key != path})
+        else:
+            matters = True
+        if matters:
+            yield Difference(key=".".join(path), catalog=str(here), config=str(there))
+
+
+def _changes(entry: CatalogEntry, values: dict[tuple[str, ...], Any]) -> bool:
+    """Whether the entry with these values in its configuration is another model."""
+    other, own = try_parse(from_leaves(values)), try_parse(entry.config)
+    if other is None or own is None:
+        return True
+    if entry.context_tokens:  # the entry's own field decides, whatever its config says
+        own, other = (replace(one, max_context_tokens=entry.context_tokens) for one in (own, other))
+    return bool(differing_facts(own, other))
+
+
+def _stated(entry: CatalogEntry, theirs: Architecture) -> Iterator[Difference]:
+    """The fields that stand beside an entry's configuration."""
+    if theirs.dtype and parse_dtype(theirs.dtype) != entry.dtype:
+        yield Difference(key="dtype", catalog=entry.dtype, config=theirs.dtype)
+    context = entry.architecture().max_context_tokens
+    if context != theirs.max_context_tokens:
+        yield Difference(key="context", catalog=str(context or ABSENT), config=str(theirs.max_context_tokens or ABSENT))
