@@ -33,6 +33,8 @@ class Workload:
     attention: AttentionKernel = "sdpa"
     runtime: Runtime = "transformers"
     compute_capability: tuple[int, int] | None = None
+    tensor_parallel: int = 1  # ranks that share every layer (vLLM); one rank is estimated
+    device_total_bytes: int | None = None  # what a runtime chooses its own defaults by
 
     @property
     def context_tokens(self) -> int:
