@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpufit.errors import UsageError
-from gpufit.records import replace
+from gpufit.records import as_dict, replace
 from gpufit.units import parse_size
 from gpufit.verdict.check import Check, Subject, check_fit
 from gpufit.verdict.plan import Request, plan_workload
@@ -224,21 +224,35 @@ def list_models(
     >>> [row.entry.name for row in list_models(fits=True, vram="1GB") if row.entry.name == "gpt2"]
     ['gpt2']
     """
+    from gpufit.sources.answers import file_stamp, recall
+    from gpufit.sources.catalog import catalog_files
+    from gpufit.sources.compiled import user_cache_dir
+    from gpufit.verdict.listing import Listed as Row
     from gpufit.verdict.listing import ListFilter as Filter
-    from gpufit.verdict.listing import list_entries
+    from gpufit.verdict.listing import from_plain, list_entries, to_plain
 
     environment = os.environ if environ is None else environ
-    device = None
-    if fits or vram is not None or gpu is not None:
-        device = find_device(vram=vram, gpu=gpu, environ=environment)
-    return list_entries(
-        load_catalog(catalog, environment).entries,
-        device=device,
-        reserve_bytes=parse_reserve(reserve),
-        request=Request(context=context, batch=batch),
-        filters=filters or Filter(),
-        only_fits=fits,
-    )
+    wanted = filters or Filter()
+    entries = tuple(entry for entry in load_catalog(catalog, environment).entries if wanted.admits(entry))
+    if not fits and vram is None and gpu is None:
+        return tuple(Row(entry=entry) for entry in entries)
+    device = find_device(vram=vram, gpu=gpu, environ=environment)
+    reserve_bytes = parse_reserve(reserve)
+    files = catalog_files(None if catalog is None else Path(catalog), environment)
+    card = [device.name, device.count, device.total_bytes, device.free_bytes, device.compute_capability]
+    question = [*card, reserve_bytes, context, batch, as_dict(wanted), *map(file_stamp, files)]
+    plain = recall(
+        question,
+        lambda: to_plain(
+            list_entries(
+                entries, device=device, reserve_bytes=reserve_bytes,
+                request=Request(context=context, batch=batch), quant=wanted.quant,
+            )
+        ),
+        user_cache_dir(environment),
+    )  # fmt: skip
+    listed = from_plain(entries, plain, device)
+    return tuple(row for row in listed if row.option is not None) if fits else listed
 
 
 def architecture_of(model: str, *, environ: Mapping[str, str] | None = None) -> Architecture:

@@ -189,14 +189,14 @@ def load_catalog(extra: Path | None, environ: Mapping[str, str]) -> Catalog:
     >>> load_catalog(None, {}).get("llama-2-7b").parameters
     6738415616
     """
-    shipped = data_file(_SHIPPED)
     cache = user_cache_dir(environ)
-    layers = [(_SHIPPED, _load(shipped, cache))]
-    own = user_catalog(environ)
-    for path in (own, extra):
-        if path is not None:
-            layers.append((str(path), _load(path, cache)))
-    return Catalog(layers)
+    shipped, *further = catalog_files(extra, environ)
+    return Catalog([(_SHIPPED, _load(shipped, cache)), *((str(path), _load(path, cache)) for path in further)])
+
+
+def catalog_files(extra: Path | None, environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """The files that make the catalog, the weakest first: the shipped one, the user's own, ``extra``."""
+    return tuple(path for path in (data_file(_SHIPPED), user_catalog(environ), extra) if path is not None)
 
 
 def user_catalog(environ: Mapping[str, str]) -> Path | None:

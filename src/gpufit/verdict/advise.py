@@ -11,6 +11,7 @@ from gpufit.memory.estimate import Estimate, estimate
 from gpufit.memory.ranges import Range
 from gpufit.memory.solve import solve_batch, solve_context, with_context
 from gpufit.memory.split import share_out
+from gpufit.memory.weights import count_weights
 from gpufit.memory.workload import Quantization, Workload
 from gpufit.records import record, replace
 from gpufit.verdict.budget import Budget, make_budget
@@ -103,9 +104,16 @@ class Adviser:
         for dtype, quant, capability in formats:
             if _can_run(self.device, capability):
                 try:
+                    if self._is_beyond(dtype, quant):
+                        continue
                     yield self.weigh(replace(workload, dtype=dtype, quant=quant), dtype if quant == "none" else quant)
                 except Unsupported:  # this family has no layer that the format converts
                     continue
+
+    def _is_beyond(self, dtype: str, quant: Quantization) -> bool:
+        """Whether the weights alone are more than all devices hold, so that nothing else needs to be counted."""
+        weights = count_weights(self.architecture, dtype, quant).total_bytes
+        return weights > self.budget.budget_bytes * self.device.count
 
     def _loadable(self) -> tuple[tuple[Quantization, tuple[int, int]], ...]:
         """What the checkpoint can be loaded as; one that is stored quantized cannot be quantized once more."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol, get_args
+from typing import Any, Protocol, get_args
 
 from gpufit.devices.device import Device
 from gpufit.errors import Undecided, Unsupported, UsageError
 from gpufit.facts.architecture import Architecture, Task
-from gpufit.memory.workload import QUANTIZATIONS
-from gpufit.records import record
+from gpufit.memory.ranges import Range
+from gpufit.memory.workload import QUANTIZATIONS, Workload
+from gpufit.records import as_dict, record
 from gpufit.units import parse_count
 from gpufit.verdict.advise import Adviser, Option
-from gpufit.verdict.budget import make_budget
+from gpufit.verdict.budget import Budget, make_budget
 from gpufit.verdict.plan import Request, plan_workload
 
 TASKS: tuple[str, ...] = get_args(Task)
+SMALLEST_BYTES_A_PARAMETER = 0.5  # no format here stores less than four bits a parameter
 SORT_KEYS = ("catalog", "name", "parameters", "process", "headroom", "context")
 
 
@@ -80,28 +82,26 @@ class Listed:
 def list_entries(
     entries: Iterable[Entry],
     *,
-    device: Device | None,
+    device: Device,
     reserve_bytes: int,
     request: Request,
-    filters: ListFilter,
-    only_fits: bool,
+    quant: str | None = None,
 ) -> tuple[Listed, ...]:
-    """Filter the entries and, where a device is given, weigh each against it."""
-    admitted = (entry for entry in entries if filters.admits(entry))
-    if device is None:
-        return tuple(Listed(entry=entry) for entry in admitted)
+    """Weigh each entry against the device; what fits in no format has no ``option``."""
     budget = make_budget(device, reserve_bytes)
-    listed = []
-    for entry in admitted:
-        row = _weigh(entry, Adviser(entry.architecture(), device, budget), request, filters.quant)
-        if row.option is not None or not only_fits:
-            listed.append(row)
-    return tuple(listed)
+    room_bytes = budget.budget_bytes * device.count
+    return tuple(
+        _weigh(entry, device, budget, request, quant)
+        if entry.parameters * SMALLEST_BYTES_A_PARAMETER <= room_bytes
+        else Listed(entry=entry)
+        for entry in entries
+    )
 
 
-def _weigh(entry: Entry, adviser: Adviser, request: Request, quant: str | None) -> Listed:
+def _weigh(entry: Entry, device: Device, budget: Budget, request: Request, quant: str | None) -> Listed:
     """The best option for one model; none where nothing fits or nothing is known."""
     try:
+        adviser = Adviser(entry.architecture(), device, budget)
         workload, _ = plan_workload(adviser.architecture, adviser.device, _bounded(request, adviser, quant))
         option = adviser.weigh(workload, workload.quant) if quant else adviser.best_precision(workload)
     except (Undecided, Unsupported):
@@ -109,6 +109,46 @@ def _weigh(entry: Entry, adviser: Adviser, request: Request, quant: str | None) 
     if option is None or option.verdict == "no":
         return Listed(entry=entry)
     return Listed(entry=entry, option=option, longest_context_tokens=adviser.longest_context(option.workload))
+
+
+def to_plain(listed: Iterable[Listed]) -> list[list[Any]]:
+    """The figures of weighed rows in values that JSON can write; ``from_plain`` puts them back."""
+    return [
+        [
+            row.longest_context_tokens,
+            option.change,
+            as_dict(option.workload),
+            as_dict(option.process),
+            as_dict(option.load_peak),
+            option.budget_bytes,
+            option.verdict,
+        ]
+        if (option := row.option)
+        else []
+        for row in listed
+    ]
+
+
+def from_plain(entries: Iterable[Entry], plain: Iterable[list[Any]], device: Device) -> tuple[Listed, ...]:
+    """Rows from what ``to_plain`` made of them for the same entries and device."""
+    return tuple(
+        Listed(
+            entry=entry,
+            longest_context_tokens=figures[0],
+            option=Option(
+                change=figures[1],
+                workload=Workload(**{**figures[2], "compute_capability": device.compute_capability}),
+                device=device,
+                process=Range(**figures[3]),
+                load_peak=Range(**figures[4]),
+                budget_bytes=figures[5],
+                verdict=figures[6],
+            ),
+        )
+        if figures
+        else Listed(entry=entry)
+        for entry, figures in zip(entries, plain, strict=True)
+    )
 
 
 def _bounded(request: Request, adviser: Adviser, quant: str | None) -> Request:
