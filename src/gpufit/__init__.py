@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from gpufit.__about__ import __version__
 
 if TYPE_CHECKING:
-    from gpufit.api import architecture_of, check, list_models
+    from gpufit.api import architecture_of, check, list_models, replay
     from gpufit.errors import GpufitError
     from gpufit.memory.estimate import Estimate, estimate
     from gpufit.memory.workload import Workload
+    from gpufit.replay import replay_module
     from gpufit.verdict.check import Check
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "check",
     "estimate",
     "list_models",
+    "replay",
+    "replay_module",
 ]
 
 _HOME = {
@@ -39,6 +42,8 @@ _HOME = {
     "check": "gpufit.api",
     "estimate": "gpufit.memory.estimate",
     "list_models": "gpufit.api",
+    "replay": "gpufit.replay",  # the room itself, which can be called
+    "replay_module": "gpufit.replay",
 }
 
 
