@@ -16,14 +16,13 @@ from gpufit.verdict.plan import Request, plan_workload
 if TYPE_CHECKING:
     from gpufit.devices.device import Device
     from gpufit.facts.architecture import Architecture
+    from gpufit.facts.audit import Added, Comparison
     from gpufit.memory.explanation import Explanation
     from gpufit.memory.workload import Workload
     from gpufit.replay.allocator_options import AllocatorOptions
     from gpufit.replay.record import Replay
     from gpufit.replay.training_step import TrainingSetup
     from gpufit.sources.catalog import Catalog
-    from gpufit.sources.catalog_audit import Comparison
-    from gpufit.sources.catalog_write import Added
     from gpufit.verdict.listing import Listed, ListFilter
 
 Size = str | int | float

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from gpufit.facts.audit import Added, Audit, Comparison
 from gpufit.render.text import Screen, table, wrap
-
-if TYPE_CHECKING:
-    from gpufit.sources.catalog_audit import Audit, Comparison
-    from gpufit.sources.catalog_write import Added
 
 
 def render_added(added: Added, screen: Screen) -> list[str]:
@@ -23,7 +18,7 @@ def added_to_dict(added: Added) -> dict[str, object]:
     """The JSON form of ``gpufit catalog add``."""
     return {
         "schema": 1, "ok": True, "added": added.name, "file": added.file, "line": added.line, "entry": added.text,
-        "parameters": added.architecture.parameters, "notes": list(added.notes),
+        "parameters": added.parameters, "notes": list(added.notes),
     }  # fmt: skip
 
 

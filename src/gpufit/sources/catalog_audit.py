@@ -8,35 +8,15 @@ from typing import Any
 
 from gpufit.errors import BadCatalog, GpufitError
 from gpufit.facts.architecture import Architecture
+from gpufit.facts.audit import ABSENT, Audit, Comparison, Difference, Problem
 from gpufit.facts.dtypes import parse_dtype
 from gpufit.facts.essence import differing_facts, from_leaves, leaves, try_parse
-from gpufit.records import record, replace
+from gpufit.records import replace
 from gpufit.sources.catalog import Catalog, CatalogEntry
 from gpufit.sources.catalog_file import find_faults
 from gpufit.sources.compiled import LARGEST_FILE_BYTES
 from gpufit.sources.files import Folder, read_whole
 from gpufit.sources.resolve import ResolvedModel
-
-ABSENT = "absent"
-
-
-@record
-class Problem:
-    """One fault of a catalog; ``line`` is 1-based, 0 where none can be named."""
-
-    file: str
-    line: int
-    message: str
-    hint: str = ""
-
-
-@record
-class Audit:
-    """What a look at a whole catalog file found."""
-
-    file: str
-    entries: int
-    problems: tuple[Problem, ...]
 
 
 def audit_catalog(path: Path) -> Audit:
@@ -59,33 +39,6 @@ def audit_catalog(path: Path) -> Audit:
             )
     problems.sort(key=lambda problem: problem.line)
     return Audit(file=file, entries=len(compiled["entries"]) + len(faults), problems=tuple(problems))
-
-
-@record
-class Difference:
-    """A key that differs; a value that is not there reads "absent"."""
-
-    key: str
-    catalog: str
-    config: str
-
-
-@record
-class Comparison:
-    """An entry beside a configuration. ``facts`` names what the two models differ in, beyond the wording of keys."""
-
-    name: str
-    source: str
-    config_source: str
-    differences: tuple[Difference, ...]
-    facts: tuple[str, ...]
-    catalog_parameters: int
-    config_parameters: int
-
-    @property
-    def same(self) -> bool:
-        """Whether the entry says what the configuration says."""
-        return not self.differences and not self.facts
 
 
 def compare_entry(entry: CatalogEntry, found: ResolvedModel, source: str) -> Comparison:

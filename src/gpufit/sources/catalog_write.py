@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from gpufit.errors import BadCatalog, BadFile, UsageError
-from gpufit.facts.architecture import Architecture
+from gpufit.facts.audit import Added
 from gpufit.facts.dtypes import parse_dtype
 from gpufit.facts.essence import differing_facts, essential_config, try_parse
-from gpufit.records import record, replace
+from gpufit.records import replace
 from gpufit.sources.catalog import Catalog
 from gpufit.sources.catalog_file import DTYPES, compile_models
 from gpufit.sources.compiled import LARGEST_FILE_BYTES
@@ -23,18 +23,6 @@ from gpufit.sources.strict_yaml import parse_yaml
 _WIDTH = 120
 _STORED_DTYPE = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
 _HEADER = "# Models of your own. Every entry is held against its own parameter count: gpufit catalog check THIS_FILE\n"
-
-
-@record
-class Added:
-    """What was written: the entry's name, its text, and the file and 1-based line where it stands."""
-
-    name: str
-    text: str
-    file: str
-    line: int
-    architecture: Architecture
-    notes: tuple[str, ...] = ()
 
 
 def add_model(found: ResolvedModel, path: Path, known: Catalog, *, name: str | None, dtype: str | None) -> Added:
@@ -55,7 +43,7 @@ def add_model(found: ResolvedModel, path: Path, known: Catalog, *, name: str | N
     target = Path(os.path.realpath(path))
     text, line = _append(target, str(path), name, fields)
     return Added(
-        name=name, text=text, file=str(path), line=line, architecture=found.architecture,
+        name=name, text=text, file=str(path), line=line, parameters=fields["parameters"],
         notes=(*found.notes, *found.architecture.notes),
     )  # fmt: skip
 
