@@ -6,12 +6,17 @@ Mirrors transformers 5.23.0, models/{clip,siglip,siglip2}/modeling_*.py.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from gpufit.facts.architecture import Architecture, Stack
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
 from gpufit.facts.families.record import even_attention, finish, head_of, unknown_class
 from gpufit.facts.families.towers import clip_tower, contrastive_blocks, read_sizes, siglip2_tower, siglip_tower
+
+CLIP_TEXT: dict[str, Any] = {
+    "hidden": 512, "heads": 8, "width": 2048, "vocab": 49408, "rows": 77, "activation": "quick_gelu",
+}  # fmt: skip
 
 
 def read_clip(config: Config) -> Architecture:
@@ -23,7 +28,7 @@ def read_clip(config: Config) -> Architecture:
     shared = config.size("projection_dim", 512)
     t = Tensors()
     t.add("logit_scale", (), "parameter", "head")
-    text_stack, vocab = _text_tower(t.under("text_model"), text, hidden=512, heads=8, width=2048, vocab=49408, rows=77, activation="quick_gelu")
+    text_stack, vocab = _text_tower(t.under("text_model"), text, **CLIP_TEXT)
     vision_stack = clip_tower(t.under("vision_model"), vision)
     t.linear("visual_projection", vision_stack.hidden, shared, role="head")
     t.linear("text_projection", text_stack.hidden, shared, role="head")
@@ -52,7 +57,7 @@ def read_clip_text(config: Config) -> Architecture:
         raise unknown_class(config, model_class)
     t = Tensors()
     tower = t if head == "Model" else t.under("text_model")
-    stack, vocab = _text_tower(tower, config, hidden=512, heads=8, width=2048, vocab=49408, rows=77, activation="quick_gelu")
+    stack, vocab = _text_tower(tower, config, **CLIP_TEXT)
     if head == "ModelWithProjection":
         t.linear("text_projection", stack.hidden, config.size("projection_dim", 512), role="head")
     return finish(

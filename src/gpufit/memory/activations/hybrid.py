@@ -1,13 +1,13 @@
 """Hybrid decoders: Jamba, Bamba, Granite 4, Nemotron-H, Qwen3-Next and Qwen3.5, LFM2 (transformers 5.23.0).
 
-Layers with attention peak as a dense decoder's do; layers with a recurrent mixer have moments of their own, in the torch
-code that runs where mamba-ssm, causal-conv1d and flash-linear-attention are not installed: those kernels lower it.
+Layers with attention peak as a dense decoder's do; layers with a recurrent mixer have moments of their own, in the
+torch code that runs where mamba-ssm, causal-conv1d and flash-linear-attention are missing: those kernels lower it.
 
 A kind of layer is widest where it occurs last, and the layers behind it have not filled their cache yet: the letter z.
 
 Gated delta net, prefill (torch_chunk_gated_delta_rule): decays between the positions of a chunk, the triangular system
-and the attention within chunks hold m·Q fp32 numbers per padded token; queries, keys, k·β, k·β decayed and k_cumdecay the
-keys' width d, repeated to all value heads; values, v·β, new values and outputs the inner width. All stay named.
+and the attention within chunks hold m·Q fp32 numbers per padded token; queries, keys, k·β, k·β decayed and k_cumdecay
+the keys' width d, repeated to all value heads; values, v·β, new values and outputs the inner width. All stay named.
 Short convolution (Lfm2ShortConv): B, C and x in one tensor, the convolution's output, its product with C.
 """
 
@@ -24,14 +24,39 @@ from gpufit.memory.activations.decoder import GATED_FUSED, SQUARED, Block, ambie
 from gpufit.memory.activations.moe import Routed, expert_moments
 from gpufit.memory.activations.setting import Contest, Moment, Setting, contenders
 from gpufit.memory.activations.sizes import settle, stack_sizes
-from gpufit.memory.activations.ssm import chunk_scan, scan_sizes, selective_scan
+from gpufit.memory.activations.ssm import Copies, chunk_scan, copies_of, scan_sizes, selective_scan
 from gpufit.memory.activations.symbols import (
-    NOTHING, A, B, E, Expr, Q, S, Sizes, T, V, a, b, d, e, f, h, i, k, m, n, o, p, q, s, u, v, w, z,
+    NOTHING,
+    A,
+    B,
+    E,
+    Expr,
+    Q,
+    S,
+    Sizes,
+    T,
+    V,
+    a,
+    b,
+    d,
+    e,
+    h,
+    i,
+    m,
+    n,
+    o,
+    p,
+    q,
+    s,
+    u,
+    w,
+    z,
 )  # fmt: skip
 from gpufit.memory.workload import Workload
 from gpufit.records import record, replace
 
 Moments = tuple[Moment, ...]
+Mixing = Callable[[Setting, Copies], Moments]
 POSITIONS = 8 * S
 ATTENDING = ("rotary", "rotary queries", "rotary keys", "query norm", "attention", "attention scores",
              "attention output", "attention product")  # fmt: skip
@@ -42,17 +67,17 @@ class Hybrid:
     """A family: its attention layers' block, its mixer, what follows, and the tensors that tell the layers apart."""
 
     block: Block
-    mixer: Callable[[Setting], Moments]
+    mixer: Mixing
     feed: Callable[[Setting], Moments] | None = None
     gated_output: bool = False
     keeps_scores: bool = False  # the loop over layers names a layer's attention weights until the next one is done
     marks: tuple[str, str] = ("A_log", "k_proj.weight")  # tensors of a mixer's and of an attention's layer
 
 
-def delta_net(joint: bool) -> Callable[[Setting], Moments]:
+def delta_net(joint: bool) -> Mixing:
     """Qwen3NextGatedDeltaNet; ``joint`` projects q, k, v and z at once and keeps the projection beside their copies."""
 
-    def moments(c: Setting) -> Moments:
+    def moments(c: Setting, copies: Copies) -> Moments:
         named = T * b * (a + i + 3 * m) + T * m * 4  # the convolved q, k, v; z; b, a and β; the decay
         named = named + T * b * (a + i + 2 * m) if joint else named
         state = T * i * s * 4 if c.decode else B * i * s * 4
@@ -68,9 +93,9 @@ def delta_net(joint: bool) -> Callable[[Setting], Moments]:
             Moment("attention within chunks", p * Q * m * 16 + p * m * 12 + p * d * 12 + p * i * 8 + named - state,
                    "decays, the triangular system, q·k before and after the decays; q, k, v, k·β and v·β in fp32"),
             Moment("decayed keys", within + p * m * 4 + p * d * 24 + p * i * 16,
-                   "the matrices within chunks; q, k, k·β, its decayed copies and the new keys, v, v·β, new values, outputs"),
+                   "the matrices within chunks; q, k, k·β, decayed copies and new keys, v, v·β, new values, outputs"),
             Moment("chunk output", within + p * d * 20 + p * i * 16 + 4 * step,
-                   "the matrices within chunks; q, k, v and what was made of them; corrected values and the outputs of one chunk"),
+                   "the matrices within chunks; q, k, v and what was made of them; one chunk's new values and outputs"),
             Moment("state update", within + p * d * 20 + p * i * 16 + 2 * step + 3 * state,
                    "the matrices within chunks; q, k, v and what was made of them; three copies of the state"),
         )  # fmt: skip
@@ -78,7 +103,7 @@ def delta_net(joint: bool) -> Callable[[Setting], Moments]:
     return moments
 
 
-def short_convolution(c: Setting) -> Moments:
+def short_convolution(c: Setting, copies: Copies) -> Moments:
     """Lfm2ShortConv."""
     return (
         Moment("convolution", T * b * (5 * h) + (NOTHING if c.decode else B * h * b * (n - 1)),
@@ -94,7 +119,8 @@ def _routed(fp32_weights: bool = False, shared: str = "none", router: Expr = E *
 def granite_feed(c: Setting) -> Moments:
     """GraniteMoeHybridMLP, a fused gate and up, which runs after the experts, if there are any."""
     experts = expert_moments(Routed(router=E * 4), c)[:2]
-    return (*experts, Moment("mlp", T * b * GATED_FUSED + T * b * h, "gate and up in one, activation, product; the experts' output"))
+    alive = "gate and up in one, activation, product; the experts' output"
+    return (*experts, Moment("mlp", T * b * GATED_FUSED + T * b * h, alive))
 
 
 def dense_granite_feed(c: Setting) -> Moments:
@@ -109,7 +135,8 @@ def nemotron_feed(c: Setting) -> Moments:
     return (
         Moment("mlp", T * b * SQUARED, "up, relu and its square"),
         Moment("experts", rows * b * (a + 3 * w) + sorting, "rows sorted by expert, up, relu and its square"),
-        Moment("experts joined", rows * (2 * b * a + 8 * a) + sorting, "sorted rows, down projection, fp32 rows weighted and in order"),
+        Moment("experts joined", rows * (2 * b * a + 8 * a) + sorting,
+               "sorted rows, down projection, fp32 rows weighted and in order"),
         Moment("shared expert", T * b * (h + 3 * u), "up, relu and its square; the routed experts' output"),
     )  # fmt: skip
 
@@ -120,8 +147,6 @@ FAMILIES: dict[str, Hybrid] = {
     # JambaAttention has no positions; feed_forward is a mixture in every other layer
     "jamba": Hybrid(block=NO_POSITIONS, mixer=selective_scan, feed=_routed()),
     "bamba": Hybrid(block=Block(rotary="partial"), mixer=chunk_scan, keeps_scores=True),
-    # GraniteMoeHybridDecoderLayer; logits are scaled
-    "granitemoehybrid": Hybrid(block=replace(NO_POSITIONS, logits_copies=2), mixer=chunk_scan, feed=granite_feed),
     # NemotronHBlock holds one mixer: no residual between attention and MLP
     "nemotron_h": Hybrid(
         block=replace(NO_POSITIONS, mlp_stream=3, kept_scores=0), mixer=chunk_scan, feed=nemotron_feed,
@@ -135,29 +160,38 @@ FAMILIES: dict[str, Hybrid] = {
 }  # fmt: skip
 
 
+# GraniteMoeHybridDecoderLayer by (experts, rotary positions); logits are scaled
+GRANITES = {
+    (experts, rotates): Hybrid(
+        block=replace(Block() if rotates else NO_POSITIONS, logits_copies=2), mixer=chunk_scan,
+        feed=granite_feed if experts else dense_granite_feed,
+    )
+    for experts in (True, False) for rotates in (True, False)
+}  # fmt: skip
+
+
 def _family(architecture: Architecture) -> Hybrid:
     name = architecture.form
-    if name == "qwen3_next" and architecture.model_type.startswith("qwen3_5"):
-        return FAMILIES["qwen3_5_moe"]
-    family = FAMILIES[name]
     stack = architecture.stacks[0]
     if name == "granitemoehybrid":
         rotates = stack.attention is not None and stack.attention.rope_dim > 0
-        block = Block(logits_copies=2) if rotates else family.block
-        return replace(family, block=block, feed=granite_feed if stack.experts else dense_granite_feed)
-    return family
+        return GRANITES[bool(stack.experts), rotates]
+    if name == "qwen3_next" and architecture.model_type.startswith("qwen3_5"):
+        return FAMILIES["qwen3_5_moe"]
+    return FAMILIES[name]
 
 
 @lru_cache(maxsize=1024)
-def _moments(name: str, family: Hybrid, c: Setting) -> tuple[Contest, Contest, Contest, Contest]:
+def _moments(family: Hybrid, c: Setting, copies: Copies) -> tuple[Contest, Contest, Contest, Contest]:
     """The moments of mixer layers, of those right behind attention, of attention layers, and of any last layer."""
     feed = family.feed(c) if family.feed else None
     around = ambient(family.block, c) + (4 * (B * V) if c.decode else NOTHING)
     stream = T * b * ((family.block.stream - (0 if c.deep else 1)) * h)
     scores = A * b if c.kernel == "eager" else NOTHING
-    mixing = [Moment(x.name, x.formula + stream + around - z, x.alive) for x in family.mixer(c)]
+    mixing = [Moment(x.name, x.formula + stream + around - z, x.alive) for x in family.mixer(c, copies)]
     behind = [Moment(x.name, x.formula + scores, f"{x.alive}, the scores of the layer before") for x in mixing]
-    attending, rest = [], []
+    attending: list[Moment] = []
+    rest: list[Moment] = []
     for x in decoder_moments(family.block, c, feed):
         gate = T * b * (family.block.projections - q) if x.name == "cache growth" else NOTHING
         (attending if x.name in ATTENDING else rest).append(Moment(x.name, x.formula + gate - z, x.alive))
@@ -177,7 +211,8 @@ def _course(architecture: Architecture, workload: Workload, step: Step) -> Cours
     stack = architecture.stacks[0]
     c = settle(architecture, workload, stack, step.name, keys=step.keys, queries=step.queries)
     sizes = _mixer_sizes(architecture, stack_sizes(architecture, workload, stack, queries=step.queries, keys=step.keys))
-    groups = zip(_moments(architecture.model_type, family, c), _places(architecture, family), strict=True)
+    copies = copies_of(workload.batch, step.queries, sizes.Q)
+    groups = zip(_moments(family, c, copies), _places(architecture, family), strict=True)
     return Course(
         name=step.name, cache_tokens=step.cached,
         moments=tuple(
@@ -192,10 +227,11 @@ def _mixer_sizes(architecture: Architecture, sizes: Sizes) -> Sizes:
     mixer = architecture.stacks[0].mixer
     if mixer is not None and mixer.key_heads:
         return sizes._replace(d=mixer.heads * mixer.key_dim, a=2 * mixer.key_heads * mixer.key_dim + mixer.inner)
-    latent = next((g.shape[0] for g in architecture.tensors.groups if g.name.endswith("fc1_latent_proj.weight")), sizes.h)
-    return sizes._replace(a=latent)
+    latent = (g.shape[0] for g in architecture.tensors.groups if g.name.endswith("fc1_latent_proj.weight"))
+    return sizes._replace(a=next(latent, sizes.h))
 
 
+@lru_cache(maxsize=256)
 def _layers(architecture: Architecture, mark: str) -> tuple[int, ...]:
     """Indices of the layers that hold a tensor of that name, in order."""
     found = {g.indices[0] for g in architecture.tensors.groups if g.indices and mark in g.name and "vis" not in g.name}
@@ -203,7 +239,7 @@ def _layers(architecture: Architecture, mark: str) -> tuple[int, ...]:
 
 
 def _places(architecture: Architecture, family: Hybrid) -> tuple[int, int, int, int]:
-    """The last layer with a mixer, with one right behind kept scores, with attention, of all; -1 where there is none."""
+    """The last layer with a mixer, with one behind kept scores, with attention, of all; -1 where there is none."""
     mixers, attentions = (_layers(architecture, mark) for mark in family.marks)
     behind = [layer for layer in mixers if layer - 1 in attentions] if family.keeps_scores else []
     last = architecture.stacks[0].layers - 1

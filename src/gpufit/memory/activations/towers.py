@@ -60,7 +60,7 @@ def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
         tokens = stack.positions if vision else workload.prompt_tokens
         pictures += workload.batch * picture_numbers(architecture, stack) if vision else 0
         contests.append(_tower(architecture, workload, stack, tokens, pictures, ids))
-        pictures += workload.batch * tokens * stack.hidden if vision else 0  # its output lives on
+        pictures += workload.batch * (tokens * stack.hidden + _pooled(architecture, stack)) if vision else 0  # lives on
     return (Course(name="encode", cache_tokens=0, moments=tuple(contests)),)
 
 
@@ -74,7 +74,8 @@ def plan_pictures(architecture: Architecture, workload: Workload) -> Course | No
         return None
     prompt = workload.batch * workload.prompt_tokens * architecture.stacks[0].hidden  # inputs_embeds
     numbers = workload.batch * picture_numbers(architecture, stack) + prompt
-    contest = _tower(architecture, workload, stack, stack.positions, numbers, 16 * workload.batch * workload.prompt_tokens)
+    ids = 16 * workload.batch * workload.prompt_tokens
+    contest = _tower(architecture, workload, stack, stack.positions, numbers, ids)
     return Course(name="encode", cache_tokens=0, moments=(contest,), exact=False)
 
 
@@ -93,10 +94,16 @@ def picture_numbers(architecture: Architecture, stack: Stack) -> int:
     return 0
 
 
+def _pooled(architecture: Architecture, stack: Stack) -> int:
+    """Width of a picture's one vector: CLIP projects it, SigLIP pools at the tower's width."""
+    shapes = (g.shape for g in architecture.tensors.groups if g.name.endswith("visual_projection.weight"))
+    return next(shapes, (stack.hidden,))[0]
+
+
 def _tower(
     architecture: Architecture, workload: Workload, stack: Stack, tokens: int, numbers: int, ids: int
 ) -> tuple[Contest, Sizes]:
-    """A tower's moments and sizes; ``numbers`` lie beside it in the model's dtype, and ``ids`` bytes of the text's ids."""
+    """A tower's moments and sizes; ``numbers`` lie beside it in the model's dtype, ``ids`` bytes of ids."""
     c = settle(architecture, workload, stack, "encode", keys=tokens, queries=tokens)
     sizes = stack_sizes(architecture, workload, stack, queries=tokens, keys=tokens)
     return tower_moments(c, stack.role == "text", stack.activation == "quick_gelu"), sizes._replace(U=numbers, z=ids)
