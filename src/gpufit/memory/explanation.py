@@ -163,11 +163,11 @@ def _roles(architecture: Architecture, workload: Workload) -> tuple[RolePart, ..
         if group.tied_to:
             total = sums.setdefault((group.role, "-", f"shares {group.tied_to}"), [0, 0, 0])
             total[0] += group.copies
-    order = list(dict.fromkeys(group.role for group in architecture.tensors.groups))
+    order = {role: index for index, role in enumerate(dict.fromkeys(group.role for group in architecture.tensors.groups))}
     return tuple(
         RolePart(role=role, stored=stored, why=why, tensors=count, parameters=parameters, bytes=size)
         for (role, stored, why), (count, parameters, size) in sorted(
-            sums.items(), key=lambda item: (order.index(item[0][0]), -item[1][2])
+            sums.items(), key=lambda item: (order.get(item[0][0], len(order)), -item[1][2])
         )
     )
 

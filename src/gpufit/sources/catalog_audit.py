@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from gpufit.sources.catalog_file import find_faults
 from gpufit.sources.compiled import LARGEST_FILE_BYTES
 from gpufit.sources.files import Folder, read_whole
 from gpufit.sources.resolve import ResolvedModel
+
+_SHAPES = frozenset({"parameters", "tensors", "stacks", "cache"})
 
 
 def audit_catalog(path: Path) -> Audit:
@@ -51,14 +54,17 @@ def compare_entry(entry: CatalogEntry, found: ResolvedModel, source: str) -> Com
     theirs = replace(found.architecture, task=ours.task)
     if theirs.dtype is None:  # nothing to compare with: the configuration leaves it to the files
         theirs = replace(theirs, dtype=ours.dtype)
+    facts = differing_facts(ours, theirs)
+    keys = tuple(_keys(entry, found)) or (tuple(_keys(entry, found, joint=True)) if _SHAPES & set(facts) else ())
     return Comparison(
         name=entry.name, source=source, config_source=found.config_source,
-        differences=(*_keys(entry, found), *_stated(entry, found.architecture)), facts=differing_facts(ours, theirs),
+        differences=(*keys, *_stated(entry, found.architecture)), facts=facts,
         catalog_parameters=ours.parameters, config_parameters=theirs.parameters,
     )  # fmt: skip
 
 
-def _keys(entry: CatalogEntry, found: ResolvedModel) -> Iterator[Difference]:
+def _keys(entry: CatalogEntry, found: ResolvedModel, *, joint: bool = False) -> Iterator[Difference]:
+    """Keys that differ; ``joint`` names one-sided ones too that change nothing alone, as those of a section do."""
     ours, theirs = leaves(entry.config), leaves(found.config or found.translated or {})
     read = {tuple(key.split(".")) for key, _ in found.architecture.provenance}
     for path in dict.fromkeys((*ours, *(path for path in theirs if path in read))):
@@ -68,13 +74,18 @@ def _keys(entry: CatalogEntry, found: ResolvedModel) -> Iterator[Difference]:
         if here == there:
             continue
         if here is ABSENT:
-            matters = _changes(entry, {**ours, path: there})
+            matters = joint or _changes(entry, {**ours, path: there})
         elif there is ABSENT:
-            matters = _changes(entry, {key: value for key, value in ours.items() if key != path})
+            matters = joint or _changes(entry, {key: value for key, value in ours.items() if key != path})
         else:
             matters = True
         if matters:
-            yield Difference(key=".".join(path), catalog=str(here), config=str(there))
+            yield Difference(key=".".join(path), catalog=_shown(here), config=_shown(there))
+
+
+def _shown(value: object) -> str:
+    """A value as config.json writes it, a text without its quotes."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=dict)
 
 
 def _changes(entry: CatalogEntry, values: dict[tuple[str, ...], Any]) -> bool:

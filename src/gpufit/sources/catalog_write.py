@@ -18,7 +18,6 @@ from gpufit.sources.catalog_file import DTYPES, compile_models
 from gpufit.sources.compiled import LARGEST_FILE_BYTES
 from gpufit.sources.files import Folder, read_whole
 from gpufit.sources.resolve import ResolvedModel
-from gpufit.sources.strict_yaml import parse_yaml
 
 _WIDTH = 120
 _STORED_DTYPE = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
@@ -135,26 +134,29 @@ def _append(target: Path, shown: str, name: str, fields: Mapping[str, Any]) -> t
 
 def _read(target: Path) -> bytes:
     folder = Folder(target.parent)
-    return read_whole(folder, target.name, LARGEST_FILE_BYTES) if os.path.lexists(target) else _HEADER.encode()
+    return read_whole(folder, target.name, LARGEST_FILE_BYTES) if os.path.lexists(target) else b""
 
 
 def _extend(old: bytes, shown: str, name: str, fields: Mapping[str, Any]) -> tuple[str, bytes]:
-    """The entry's text and the whole new file. Raises BadCatalog where the file is no catalog."""
-    data, _ = parse_yaml(old, shown)
-    head, indent = "", "  "
-    if data is None:
-        head = "models:\n"
-    elif not isinstance(data, dict) or list(data) != ["models"] or not isinstance(data["models"], (dict, type(None))):
-        raise BadCatalog(shown, 1, "is not a catalog", hint="it needs 'models:' at the top level, alone")
-    elif data["models"]:
+    """The entry's text and the whole new file, for ``old`` as it was, empty where there was none.
+
+    Raises BadCatalog where the file is no catalog.
+    """
+    if not old:
+        text = render_entry(name, fields)
+        return text, f"{_HEADER}\nmodels:\n{text}".encode()
+    try:
         entries = compile_models(old)["entries"]
+    except BadCatalog as error:
+        raise BadCatalog(shown, error.line, error.problem, hint=error.hint) from None
+    indent = "  "
+    if entries:
         first = old.splitlines()[entries[0]["line"] - 1].decode()
         indent = first[: len(first) - len(first.lstrip())]
     text = render_entry(name, fields, indent)
-    glue = "" if old.endswith(b"\n") or not old else "\n"
-    addition = f"{glue}\n{head}{text}"
     newline = "\r\n" if b"\r\n" in old else "\n"
-    return text, old + addition.replace("\n", newline).encode()
+    glue = "\n" if old.endswith(b"\n") else "\n\n"
+    return text, old + f"{glue}{text}".replace("\n", newline).encode()
 
 
 def _prove(old: bytes, content: bytes, shown: str, name: str, fields: Mapping[str, Any]) -> int:
@@ -165,8 +167,7 @@ def _prove(old: bytes, content: bytes, shown: str, name: str, fields: Mapping[st
         raise BadCatalog(
             shown, error.line, f"an entry cannot be appended: {error.problem}", hint=error.hint or "write it by hand"
         ) from None
-    models = (parse_yaml(old, shown)[0] or {}).get("models")
-    before = compile_models(old)["entries"] if models else []
+    before = compile_models(old)["entries"] if old else []
     if entries[:-1] != before or {**entries[-1], "line": 0} != {"name": name, "line": 0, **fields}:
         raise BadFile(f"an entry cannot be appended to {shown} without changing others", hint="write it by hand")
     return int(entries[-1]["line"])
