@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gpufit.facts.tensors import TensorInventory
 from gpufit.records import record
+
+if TYPE_CHECKING:
+    from gpufit.facts.stored import StoredWeights
 
 Task = Literal["causal-lm", "seq2seq", "encoder", "embedding", "vision-language", "speech", "vision"]
 StackRole = Literal["decoder", "encoder", "vision", "audio", "text"]
@@ -131,6 +134,7 @@ class Architecture:
     cache: tuple[CacheLayers, ...] = ()
     max_context_tokens: int | None = None
     dtype: str | None = None
+    stored: StoredWeights | None = None  # a checkpoint's own tensors, where its headers were read
     config_quantization: str | None = None  # quant_method of an already quantized checkpoint
     provenance: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()

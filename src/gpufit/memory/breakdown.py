@@ -7,7 +7,8 @@ from typing import Literal
 from gpufit.facts.architecture import CacheLayers
 from gpufit.facts.dtypes import DTYPE_BYTES
 from gpufit.memory.activations import explain_phase
-from gpufit.memory.estimate import Estimate
+from gpufit.memory.estimate import Estimate, as_computed
+from gpufit.memory.legacy import explain_older
 from gpufit.memory.ranges import Range
 from gpufit.records import record
 
@@ -49,15 +50,16 @@ def break_down(estimate: Estimate) -> tuple[Row, ...]:
             source="transformers 5.23.0, cache_utils.py",
         ),
         Row(
-            name="activations", range=e.activations, formula=explain_phase(e.architecture, e.workload, e.phase),
+            name="activations", range=e.activations, formula=_activations_formula(e),
             source=f"peak of temporaries in {e.phase.name}: {e.phase.moment}",
         ),
         Row(
-            name="runtime", range=e.context.bytes + e.workspace.bytes + Range.exact(beside),
+            name="runtime", range=sum((extra.bytes for extra in e.extras), e.context.bytes + e.workspace.bytes + Range.exact(beside)),
             formula=(
                 f"driver context {e.context.bytes.likely_bytes:,} + cuBLAS workspace "
                 f"{e.workspace.bytes.likely_bytes:,} + buffers {e.weights.buffer_bytes:,} + "
                 f"512-byte rounding {e.weights.padding_bytes:,}"
+                + "".join(f" + {extra.name} {extra.bytes.likely_bytes:,}" for extra in e.extras)
             ),
             source=e.context.source,
         ),
@@ -68,11 +70,21 @@ def break_down(estimate: Estimate) -> tuple[Row, ...]:
     )  # fmt: skip
 
 
+def _activations_formula(e: Estimate) -> str:
+    """The moment's formula; a moment that only older library versions have is put into words."""
+    return explain_older(e.phase) or explain_phase(
+        e.architecture, as_computed(e.architecture, e.workload), e.phase
+    )  # fmt: skip
+
+
 def _weights_formula(e: Estimate) -> str:
     weights, dtype = e.weights, e.workload.dtype
     element_bytes = DTYPE_BYTES[dtype]
     if not weights.quantized_bytes and not weights.fp32_bytes:
         return f"{weights.kept_parameters:,} parameters × {element_bytes} B ({dtype})"
+    if e.workload.quant == "stored" and (stored := e.architecture.stored):
+        formats = " + ".join(f"{size:,} in {name}" for name, size in stored.dtype_bytes.items())
+        return f"{len(stored.tensors):,} tensors as the files hold them: {formats}"
     parts = []
     if weights.quantized_bytes:
         parts.append(f"{weights.quantized_parameters:,} in {e.workload.quant} = {weights.quantized_bytes:,}")

@@ -6,13 +6,14 @@ from gpufit.facts.architecture import Architecture
 from gpufit.facts.dtypes import DTYPE_BYTES
 from gpufit.memory.activations import Phase, estimate_phases
 from gpufit.memory.kv_cache import count_cache, unpacked_layer_bytes
+from gpufit.memory.legacy import Extra, extra_residents, older_phases
 from gpufit.memory.loading import load_temporaries
 from gpufit.memory.ranges import Range
 from gpufit.memory.runtime import CUBLAS_WORKSPACE, DRIVER_CONTEXT, RuntimeFact, runtime_fact
 from gpufit.memory.slack import estimate_slack
 from gpufit.memory.weights import WeightBytes, count_weights
-from gpufit.memory.workload import Workload
-from gpufit.records import record
+from gpufit.memory.workload import QUANTIZATIONS, Workload
+from gpufit.records import record, replace
 
 
 @record
@@ -38,6 +39,14 @@ class Estimate:
     reserved: Range
     process: Range
     load_peak: Range
+    extras: tuple[Extra, ...] = ()
+
+    @property
+    def resident(self) -> Range:
+        """Weights, buffers and what else stays: the device right after loading, without the driver's part."""
+        weights = self.weights
+        whole = Range.exact(weights.total_bytes + weights.buffer_bytes + weights.padding_bytes)
+        return sum((extra.bytes for extra in self.extras), whole)
 
     @property
     def peak(self) -> Range:
@@ -60,23 +69,34 @@ def estimate(architecture: Architecture, workload: Workload) -> Estimate:
     """
     weights = count_weights(architecture, workload.dtype, workload.quant)
     cache = count_cache(architecture, workload)
-    phases = estimate_phases(architecture, workload)
+    phases = older_phases(architecture, workload, estimate_phases(architecture, as_computed(architecture, workload)))
     phase, above_cache = _decisive(architecture, workload, phases, cache)
 
     workspace = runtime_fact(CUBLAS_WORKSPACE, workload.compute_capability)
-    context = runtime_fact(DRIVER_CONTEXT, workload.compute_capability)
-    resident = weights.total_bytes + weights.buffer_bytes + weights.padding_bytes
+    context = runtime_fact(DRIVER_CONTEXT, workload.compute_capability, workload.torch_version)
+    resident = Range.exact(weights.total_bytes + weights.buffer_bytes + weights.padding_bytes)
+    extras = extra_residents(architecture, workload, weights)
+    for extra in extras:
+        resident += extra.bytes
     activations = Range.exact(above_cache)
-    allocated = Range.exact(resident + cache + above_cache) + workspace.bytes
+    allocated = resident + Range.exact(cache + above_cache) + workspace.bytes
     slack = estimate_slack(architecture, workload, cache, above_cache)
     reserved = allocated + slack
     loading = load_temporaries(weights, DTYPE_BYTES[workload.dtype])
     return Estimate(
         architecture=architecture, workload=workload, weights=weights, kv_cache_bytes=cache, activations=activations,
         workspace=workspace, context=context, slack=slack, phases=phases, phase=phase, allocated=allocated,
-        reserved=reserved, process=reserved + context.bytes,
-        load_peak=Range.exact(resident) + loading + context.bytes,
+        reserved=reserved, process=reserved + context.bytes, extras=extras,
+        load_peak=resident + loading + context.bytes,
     )  # fmt: skip
+
+
+def as_computed(architecture: Architecture, workload: Workload) -> Workload:
+    """The workload with its weights' arithmetic named: stored weights compute as the format they are stored in."""
+    if workload.quant != "stored":
+        return workload
+    stored = architecture.stored.quant if architecture.stored else None
+    return replace(workload, quant=next((known for known in QUANTIZATIONS if known == stored), "none"))
 
 
 def _decisive(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpufit.memory.ranges import Range
+from gpufit.memory.versions import parse_version
 from gpufit.records import record
 from gpufit.units import MIB
 
@@ -11,11 +12,15 @@ Capability = tuple[int, int]
 
 @record
 class RuntimeFact:
-    """A range that holds from compute capability ``since`` on, and where it comes from."""
+    """A range that holds from compute capability ``since`` on, and where it comes from.
+
+    ``torch`` names the release of torch (major, minor) whose CUDA libraries it was seen with; None: the current ones.
+    """
 
     since: Capability
     bytes: Range
     source: str
+    torch: tuple[int, int] | None = None
 
 
 # The driver's context with PyTorch's kernels, loaded lazily (CUDA 11.7 and later).
@@ -29,6 +34,22 @@ DRIVER_CONTEXT: tuple[RuntimeFact, ...] = (
         since=(7, 5),
         bytes=Range(133 * MIB, 141 * MIB, 250 * MIB),
         source="Tesla T4, 133 to 147 MiB on torch 2.10+cu128 and 2.14+cu130, published measurements (2026)",
+    ),
+    RuntimeFact(
+        since=(7, 5), torch=(1, 4),
+        bytes=Range(400 * MIB, 700 * MIB, 900 * MIB),
+        source="before CUDA 11.7 all kernels are loaded at once; no measurement at hand, a wide range (2026-11)",
+    ),
+    RuntimeFact(
+        since=(8, 0), torch=(2, 0),
+        bytes=Range(450 * MIB, 500 * MIB, 760 * MIB),
+        source="A100, torch 2.0.1: nvidia-smi less reserved, published by huggingface/optimum (2023-11), less the driver's part",
+    ),
+    RuntimeFact(
+        since=(8, 0), torch=(2, 1),
+        bytes=Range(450 * MIB, 735 * MIB, 780 * MIB),
+        source="A100, torch 2.1.1+cu118: NVML less reserved, 1,472 to 1,497 MB, huggingface/optimum-benchmark (2023-12), "
+        "less the driver's part",
     ),
     RuntimeFact(
         since=(8, 0),
@@ -57,7 +78,27 @@ CUBLAS_WORKSPACE: tuple[RuntimeFact, ...] = (
 )
 
 
-def runtime_fact(table: tuple[RuntimeFact, ...], capability: Capability | None) -> RuntimeFact:
+# What the driver keeps of the card for itself, in thousandths of the total: NVML's device-wide "used" counts it.
+DRIVER_PART = Range(7, 8, 17)  # totals that older and newer drivers print for one card, gpus.yaml (mib less usable_mib)
+
+
+def driver_part(total_bytes: int | None, usable_bytes: int | None = None) -> Range:
+    """The driver's own part of a card: exact where both totals are known, else a share of the total.
+
+    >>> driver_part(40_960, 40_537).likely_bytes
+    423
+    """
+    if total_bytes is None:
+        return Range(0, 0, 0)
+    if usable_bytes is not None:
+        return Range.exact(total_bytes - usable_bytes)
+    return Range(*(total_bytes * share // 1000 for share in (
+        DRIVER_PART.low_bytes, DRIVER_PART.likely_bytes, DRIVER_PART.high_bytes)))  # fmt: skip
+
+
+def runtime_fact(
+    table: tuple[RuntimeFact, ...], capability: Capability | None, torch_version: str | None = None
+) -> RuntimeFact:
     """The row that holds for a device; the first, widest one where the capability is unknown.
 
     >>> runtime_fact(CUBLAS_WORKSPACE, (9, 0)).bytes.likely_bytes
@@ -65,4 +106,9 @@ def runtime_fact(table: tuple[RuntimeFact, ...], capability: Capability | None) 
     """
     if capability is None:
         return table[0]
-    return next(fact for fact in reversed(table) if fact.since <= capability)
+    if torch_version is not None:
+        release = parse_version(torch_version)
+        then = [fact for fact in table if release and fact.torch == release[:2] and fact.since <= capability]
+        if then:
+            return then[-1]
+    return next(fact for fact in reversed(table) if fact.since <= capability and fact.torch is None)

@@ -105,6 +105,9 @@ class GroupBytes(NamedTuple):
 def weigh_groups(architecture: Architecture, dtype: str, quant: Quantization) -> Iterator[GroupBytes]:
     """Every tensor group that owns storage, buffers included, in the inventory's order."""
     inventory = architecture.tensors
+    if quant == "stored":
+        yield from _weigh_stored(architecture, dtype)
+        return
     convertible = _matrices(architecture, quant) if quant != "none" else {}
     element_bytes = DTYPE_BYTES[dtype]
     for index, group in enumerate(inventory.groups):
@@ -125,6 +128,32 @@ def weigh_groups(architecture: Architecture, dtype: str, quant: Quantization) ->
         yield GroupBytes(group, quantized_copies, quantized, kept_copies * size, padding, stays_fp32, matrix)
 
 
+def _weigh_stored(architecture: Architecture, dtype: str) -> Iterator[GroupBytes]:
+    """A checkpoint as its files hold it: its tensors by stored format, in and outside the blocks, and the buffers.
+
+    The largest linear layer stands for the largest matrix, since packed shapes do not show it.
+    """
+    if architecture.stored is None:
+        raise Unsupported("only a model read from its files has weights as stored", hint="name a folder or file")
+    linears = (g for g in architecture.tensors.groups if g.module == "linear" and len(g.shape) == 2 and g.in_blocks)
+    matrix = max((g.shape for g in linears), key=prod, default=(0, 0))
+    sums: dict[tuple[str, bool], tuple[int, int, int]] = {}
+    for tensor in architecture.stored.tensors:
+        key = (tensor.dtype, any(part.isdigit() for part in tensor.name.split(".")))
+        size, elements, padding = sums.get(key, (0, 0, 0))
+        rounding = round_allocation(tensor.size_bytes) - tensor.size_bytes
+        sums[key] = (size + tensor.size_bytes, elements + tensor.elements, padding + rounding)
+    for (name, in_blocks), (size, elements, padding) in sums.items():
+        group = TensorGroup(
+            name=f"{'blocks.{}.' if in_blocks else ''}{name} tensors", shape=(elements,), module="parameter",
+            role="stored", indices=((0,),) if in_blocks else (),
+        )  # fmt: skip
+        yield GroupBytes(group, 1, size, 0, padding, False, (matrix[0], matrix[-1]))
+    for found in weigh_groups(architecture, dtype, "none"):
+        if found.group.module == "buffer":
+            yield found
+
+
 class _Converted(NamedTuple):
     """What the loader makes of one tensor group: so many copies, each of so many 2-D matrices."""
 
@@ -136,7 +165,7 @@ class _Converted(NamedTuple):
 
 def _matrices(architecture: Architecture, quant: Quantization) -> dict[int, _Converted]:
     """Group index -> what the loader converts of it."""
-    if quant in ("gptq-int4-g128", "awq-int4-g128"):
+    if quant.startswith(("gptq-", "awq-")):
         found = _calibrated_matrices(architecture, quant)
     elif quant == "mxfp4":
         found = _mxfp4_matrices(architecture)
@@ -245,7 +274,7 @@ def _calibrated_matrices(architecture: Architecture, quant: Quantization) -> dic
             f"{quant} checkpoints exist for text decoders only, not for {architecture.task} models",
             hint="use bnb-int8 or bnb-nf4",
         )
-    awq = quant == "awq-int4-g128"
+    awq = quant.startswith("awq-")
     modules = ("linear", "linear_kin", "experts") if awq else ("linear", "linear_kin", "experts", "conv1d")
     found = {}
     for index, group in enumerate(architecture.tensors.groups):

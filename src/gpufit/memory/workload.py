@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from gpufit.records import record
 
 Quantization = Literal[
-    "none", "bnb-int8", "bnb-nf4", "bnb-nf4-dq", "bnb-fp4", "gptq-int4-g128", "awq-int4-g128", "fp8", "mxfp4"
+    "none", "bnb-int8", "bnb-nf4", "bnb-nf4-dq", "bnb-fp4", "gptq-int4-g128", "awq-int4-g128", "fp8", "mxfp4", "stored"
 ]
 AttentionKernel = Literal["eager", "sdpa", "flash"]
 Runtime = Literal["transformers", "vllm", "llama.cpp"]
@@ -22,6 +22,10 @@ class Workload:
     ``prompt_tokens`` go in at once (for an encoder-decoder they are the encoder's input, ``new_tokens`` the
     decoder's output); their sum is the context. Encoders see ``prompt_tokens`` alone. ``kv_dtype`` is the
     cache's format, ``None`` meaning ``dtype``. ``compute_capability`` chooses kernels where the device is known.
+
+    What past measurements need: ``library_version`` and ``torch_version`` of their time (None: the current ones),
+    ``quant_kernel`` for the GPTQ kernel that ran, ``all_logits`` for a plain forward call, which keeps every
+    position's logits where ``generate`` keeps one.
     """
 
     prompt_tokens: int
@@ -35,6 +39,10 @@ class Workload:
     compute_capability: tuple[int, int] | None = None
     tensor_parallel: int = 1  # ranks that share every layer (vLLM); one rank is estimated
     device_total_bytes: int | None = None  # what a runtime chooses its own defaults by
+    library_version: str | None = None
+    torch_version: str | None = None
+    quant_kernel: str | None = None
+    all_logits: bool = False
 
     @property
     def context_tokens(self) -> int:

@@ -30,6 +30,8 @@ def render_check(check: Check, screen: Screen) -> list[str]:
 def describe(option: Option) -> str:
     """A precision in words: ``fp16``, ``bnb-nf4 over bf16``."""
     workload = option.workload
+    if workload.quant == "stored":
+        return "its stored format"
     return workload.dtype if workload.quant == "none" else f"{workload.quant} (rest {workload.dtype})"
 
 

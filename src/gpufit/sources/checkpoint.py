@@ -77,7 +77,7 @@ def _read_with_config(files: Files, wanted: str | None) -> Checkpoint:
         return Checkpoint(architecture=architecture, stored=None, config_source=config_name, config=config)
     stored = _read_safetensors(files, weights, quantization_section(config))
     return Checkpoint(
-        architecture=architecture,
+        architecture=replace(architecture, stored=stored),
         stored=stored,
         config_source=config_name,
         notes=_notes(stored, architecture),
@@ -210,6 +210,6 @@ def _read_gguf(files: Files, name: str) -> Checkpoint:
     architecture = _parse_config(translated)
     stored = to_stored(header, names)
     return Checkpoint(
-        architecture=architecture, stored=stored, config_source=names[0], notes=_notes(stored, architecture),
+        architecture=replace(architecture, stored=stored), stored=stored, config_source=names[0], notes=_notes(stored, architecture),
         translated=translated,
     )  # fmt: skip

@@ -117,6 +117,9 @@ class Adviser:
 
     def _loadable(self) -> tuple[tuple[Quantization, tuple[int, int]], ...]:
         """What the checkpoint can be loaded as; one that is stored quantized cannot be quantized once more."""
+        files = self.architecture.stored
+        if files is not None and files.method is not None:
+            return (("stored", (0, 0)),)
         stored = STORED.get(self.architecture.config_quantization or "")
         return (LOADABLE[0], stored) if stored else LOADABLE
 

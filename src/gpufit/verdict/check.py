@@ -69,6 +69,8 @@ def weights_by_format(architecture: Architecture) -> tuple[tuple[str, int], ...]
     """
     dtype = "bf16" if architecture.dtype in ("bf16", "bfloat16") else "fp16"
     found = [("fp32", count_weights(architecture, "fp32", "none").total_bytes)]
+    if architecture.stored is not None and architecture.stored.method is not None:
+        return (*found, ("stored", count_weights(architecture, dtype, "stored").total_bytes))
     stored = STORED.get(architecture.config_quantization or "")
     for quant, _ in (LOADABLE[0], stored) if stored else LOADABLE:
         try:

@@ -156,6 +156,9 @@ def _plan_quant(
 
 def _stored_quant(architecture: Architecture, device: Device | None, note: Callable[[str], None]) -> Quantization:
     """What an already quantized checkpoint is loaded as when nothing is said."""
+    if architecture.stored is not None and architecture.stored.method is not None:
+        note(f"counted as the files hold it: {architecture.stored.quant or architecture.stored.method}")
+        return "stored"
     method = architecture.config_quantization
     if method is None:
         return "none"

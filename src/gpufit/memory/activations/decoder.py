@@ -55,7 +55,7 @@ from gpufit.memory.activations.symbols import (
 from gpufit.records import record
 
 Norm = Literal["rms", "wide rms", "layer", "fp32 layer", "mean rms"]
-Rotary = Literal["none", "plain", "fp32 product", "fp32", "partial"]
+Rotary = Literal["none", "plain", "fp32 product", "fp32", "partial", "complex"]
 QueryNorm = Literal["none", "before values", "after values", "wide"]
 
 GATED = 3 * f  # act(gate), up, their product
@@ -84,7 +84,7 @@ class Block:
     projections: Expr = q
     rotary: Rotary = "plain"
     query_norm: QueryNorm = "none"
-    scores: Literal["upcast", "same", "sum and same", "upcast beside", "fp32"] = "upcast"
+    scores: Literal["upcast", "same", "sum and same", "upcast beside", "fp32", "fp32 bias"] = "upcast"
     named_scores: int = 1
     output: Expr = o + h
     kept_scores: int = 1
@@ -119,6 +119,8 @@ def score_bytes(block: Block, c: Setting) -> Expr:
         return 2 * b
     if block.scores == "sum and same":  # Falcon: scores, scores + mask, softmax
         return 3 * b
+    if block.scores == "fp32 bias":  # MPT: scores plus fp32 ALiBi, softmax, its copy
+        return 8 + b if c.half else as_expr(8)
     upcast = 10 if c.dtype == "bf16" else 8
     return b + upcast if block.scores == "upcast beside" else as_expr(upcast)  # Bloom names the unmasked scores too
 
@@ -126,7 +128,9 @@ def score_bytes(block: Block, c: Setting) -> Expr:
 def ambient(block: Block, c: Setting) -> Expr:
     """What lives all through the forward pass besides the stream: ids, position tables, masks."""
     alive = 8 * (P if c.decode else T) + block.table
-    if block.rotary != "none":
+    if block.rotary == "complex":
+        alive = alive + 4 * (S * D) + 8 * S
+    elif block.rotary != "none":
         # cos and sin: one row per position (position_ids is not expanded over the batch)
         width = 4 if block.rotary == "fp32 product" else b
         alive = alive + 2 * (block.tables if c.full and c.sliding else 1) * S * D * width + 8 * S
@@ -258,7 +262,8 @@ def _rotary_moments(block: Block, c: Setting, around: Expr) -> list[Moment]:
     """apply_rotary_pos_emb: x·cos, rotate_half(x), its product with sin, and x itself; keys while the queries wait.
 
     ``fp32 product`` (OLMo): cos and sin stay fp32, so the products are. ``fp32`` (Cohere): queries and keys are cast
-    first. ``partial`` (Phi, GLM, GPT-NeoX): a rotated and a passed part, joined by torch.cat.
+    first. ``partial`` (Phi, GLM, GPT-NeoX): a rotated and a passed part, joined by torch.cat. ``complex`` (Llama 4): fp32
+    copies of queries and keys seen as complex numbers, their products, and those cast back beside the projections.
     """
     beside = "the rotated tensor, its products with cos and sin, and the projections"
     own = block.projections - q  # what a fused projection keeps beside its queries
@@ -266,6 +271,8 @@ def _rotary_moments(block: Block, c: Setting, around: Expr) -> list[Moment]:
         return []
     if block.rotary == "partial":
         formulas = {"rotary": T * b * (own + 2 * q + k + r + j)}
+    elif block.rotary == "complex":
+        formulas = {"rotary": T * ((8 if c.half else 0) * (q + k)) + T * b * (2 * q + k)}
     elif block.rotary == "fp32 product" and c.half:
         formulas = {"rotary queries": T * (12 * q) + T * b * q, "rotary keys": T * (4 * q + 12 * k) + T * b * q}
     elif block.rotary == "fp32" and c.half:
