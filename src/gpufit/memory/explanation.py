@@ -163,7 +163,9 @@ def _roles(architecture: Architecture, workload: Workload) -> tuple[RolePart, ..
         if group.tied_to:
             total = sums.setdefault((group.role, "-", f"shares {group.tied_to}"), [0, 0, 0])
             total[0] += group.copies
-    order = {role: index for index, role in enumerate(dict.fromkeys(group.role for group in architecture.tensors.groups))}
+    order = {
+        role: index for index, role in enumerate(dict.fromkeys(group.role for group in architecture.tensors.groups))
+    }
     return tuple(
         RolePart(role=role, stored=stored, why=why, tensors=count, parameters=parameters, bytes=size)
         for (role, stored, why), (count, parameters, size) in sorted(
