@@ -100,6 +100,25 @@ def test_a_quantization_says_what_it_leaves_in_16_bits_and_why(run: Run) -> None
     ]  # fmt: skip
 
 
+def test_a_quantized_checkpoint_is_explained_as_its_files_hold_it(run: Run, tmp_path: Path, config: Path) -> None:
+    """One matrix of an LLM.int8() layer in a safetensors file: 512 × 512 bytes, and one fp32 scale a row."""
+    header = {
+        "model.layers.0.self_attn.q_proj.weight": {"dtype": "I8", "shape": [512, 512], "data_offsets": [0, 262144]},
+        "model.layers.0.self_attn.q_proj.SCB": {"dtype": "F32", "shape": [512], "data_offsets": [262144, 264192]},
+    }
+    text = json.dumps(header).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(264192))
+    section = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    config.write_text(json.dumps({**CONFIG, "quantization_config": section}))
+    record = explained(run, str(tmp_path))
+    parts = {part["stored"]: part for part in record["tensors"] if part["role"] == "stored"}
+    assert {name: (part["tensors"], part["size_bytes"]) for name, part in parts.items()} == {
+        "I8": (1, 262144),
+        "F32": (1, 2048),
+    }
+    assert next(row["bytes"] for row in record["breakdown"] if row["name"] == "weights") == 264192
+
+
 def test_cache_layers_are_shown_by_kind_with_bytes_a_token_and_window(run: Run) -> None:
     """Gemma 2 9B: 42 layers, half of them with a window of 4,096; 8 heads × (256 + 256) × 2 bytes in each."""
     layers = {part["kind"]: part for part in explained(run, "gemma-2-9b", "--context", "8192")["cache_layers"]}

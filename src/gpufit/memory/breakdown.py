@@ -6,7 +6,7 @@ from typing import Literal
 
 from gpufit.facts.architecture import CacheLayers
 from gpufit.facts.dtypes import DTYPE_BYTES
-from gpufit.memory.activations import explain_phase
+from gpufit.memory.activations import Phase, explain_phase
 from gpufit.memory.estimate import Estimate, as_computed
 from gpufit.memory.legacy import explain_older
 from gpufit.memory.ranges import Range
@@ -50,7 +50,7 @@ def break_down(estimate: Estimate) -> tuple[Row, ...]:
             source="transformers 5.23.0, cache_utils.py",
         ),
         Row(
-            name="activations", range=e.activations, formula=_activations_formula(e),
+            name="activations", range=e.activations, formula=phase_formula(e, e.phase),
             source=f"peak of temporaries in {e.phase.name}: {e.phase.moment}",
         ),
         Row(
@@ -70,11 +70,9 @@ def break_down(estimate: Estimate) -> tuple[Row, ...]:
     )  # fmt: skip
 
 
-def _activations_formula(e: Estimate) -> str:
-    """The moment's formula; a moment that only older library versions have is put into words."""
-    return explain_older(e.phase) or explain_phase(
-        e.architecture, as_computed(e.architecture, e.workload), e.phase
-    )  # fmt: skip
+def phase_formula(e: Estimate, phase: Phase) -> str:
+    """A phase's widest moment as a formula; a moment that only older library versions have is put into words."""
+    return explain_older(phase) or explain_phase(e.architecture, as_computed(e.architecture, e.workload), phase)
 
 
 def _weights_formula(e: Estimate) -> str:

@@ -9,8 +9,7 @@ from gpufit.errors import GpufitError
 from gpufit.facts.architecture import Architecture, CacheKind
 from gpufit.facts.essence import Path, from_leaves, leaves, try_parse
 from gpufit.facts.tensors import Role, TensorGroup
-from gpufit.memory.activations import explain_phase
-from gpufit.memory.breakdown import Row, RowName, break_down
+from gpufit.memory.breakdown import Row, RowName, break_down, phase_formula
 from gpufit.memory.estimate import Estimate, estimate
 from gpufit.memory.kv_cache import count_layers, entry_bytes
 from gpufit.memory.weights import GroupBytes, weigh_groups
@@ -29,7 +28,10 @@ class Fact:
 
 @record
 class RolePart:
-    """Tensors of one role that are stored alike. ``why`` says why they are not quantized, where others are."""
+    """Tensors of one role that are stored alike. ``why`` says why they are not quantized, where others are.
+
+    A checkpoint counted as its files hold it has one role, ``stored``; ``parameters`` are then stored elements.
+    """
 
     role: Role
     stored: str
@@ -118,7 +120,7 @@ def _facts(architecture: Architecture, workload: Workload, config: Mapping[str, 
         for other in _neighbours(values, path):
             changed = try_parse(from_leaves(other))
             if changed is not None:
-                moved |= _moved(rows, replace(changed, task=architecture.task), workload)
+                moved |= _moved(rows, replace(changed, task=architecture.task, stored=architecture.stored), workload)
         yield Fact(key=key, value=value, rows=tuple(name for name in rows if name in moved))
 
 
@@ -153,14 +155,22 @@ def _other_values(value: Any) -> tuple[Any, ...]:
 def _roles(architecture: Architecture, workload: Workload) -> tuple[RolePart, ...]:
     """Parts in the order in which the roles appear in the model."""
     sums: dict[tuple[Role, str, str], list[int]] = {}
+    if workload.quant == "stored" and architecture.stored is not None:
+        for tensor in architecture.stored.tensors:
+            total = sums.setdefault(("stored", tensor.dtype, ""), [0, 0, 0])
+            total[0] += 1
+            total[1] += tensor.elements
+            total[2] += tensor.size_bytes
     for found in weigh_groups(architecture, workload.dtype, workload.quant):
+        if found.group.role == "stored":
+            continue  # counted above, tensor by tensor
         for stored, why, copies, size in _parts(found, architecture, workload):
             total = sums.setdefault((found.group.role, stored, why), [0, 0, 0])
             total[0] += copies
             total[1] += copies * found.group.elements if found.group.module != "buffer" else 0
             total[2] += size
     for group in architecture.tensors.groups:
-        if group.tied_to:
+        if group.tied_to and workload.quant != "stored":
             total = sums.setdefault((group.role, "-", f"shares {group.tied_to}"), [0, 0, 0])
             total[0] += group.copies
     order = {
@@ -233,5 +243,5 @@ def _phases(whole: Estimate) -> Iterator[PhasePart]:
     for phase in whole.phases:
         yield PhasePart(
             name=phase.name, moment=phase.moment, bytes=phase.activation_bytes, decisive=phase is whole.phase,
-            formula=explain_phase(whole.architecture, whole.workload, phase),
+            formula=phase_formula(whole, phase),
         )  # fmt: skip
