@@ -62,7 +62,8 @@ def resolve_model(
     path = Path(os.path.expanduser(text)) if text and "\0" not in text else None
     if path is not None and revision is None and os.path.lexists(path):
         return resolve_path(path)
-    hub_id = _HUB_ID.fullmatch(text)
+    names_a_file = text.endswith(_MODEL_FILES) and ":" not in text  # owner/name:file.gguf names one on the Hub
+    hub_id = None if names_a_file else _HUB_ID.fullmatch(text)
     if hub_id is None:
         raise _not_found(text, catalog, revision)
     from gpufit.sources.resolve_hub import resolve_hub
