@@ -73,6 +73,29 @@ SPARSE: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+_NARROW = {"mamba_n_heads": 2, "mamba_d_state": 3, "mamba_chunk_size": 8, "mamba_n_groups": 1}
+_NARROW_NEMOTRON = {"mamba_num_heads": 2, "ssm_state_size": 3, "chunk_size": 8, "mamba_head_dim": 16, "n_groups": 1}
+_WIDE = {"moe_intermediate_size": 904, "intermediate_size": 1104, "num_experts_per_tok": 6}
+# what else can be widest once the mixers are narrow: the moment, the kernel and the configuration
+OTHERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "jamba": ("experts", "eager", SPARSE["jamba"] | _WIDE | {"mamba_d_state": 2, "mamba_expand": 1}),
+    "granitemoehybrid": ("experts", "sdpa", SPARSE["granitemoehybrid"] | _WIDE | _NARROW),
+    "granitemoehybrid-shared": (
+        "mlp", "sdpa", SPARSE["granitemoehybrid"] | _NARROW | {"shared_intermediate_size": 4000},
+    ),
+    "nemotron_h": ("experts", "eager", SPARSE["nemotron_h"] | _WIDE | _NARROW_NEMOTRON | {"intermediate_size": 272}),
+    "nemotron_h-mlp": ("mlp", "sdpa", SPARSE["nemotron_h"] | _NARROW_NEMOTRON | {"intermediate_size": 5000}),
+    "nemotron_h-shared": (
+        "shared expert", "sdpa",
+        SPARSE["nemotron_h"] | _NARROW_NEMOTRON | {"moe_shared_expert_intermediate_size": 5000},
+    ),
+    "qwen3_next": ("experts", "sdpa", SPARSE["qwen3_next"] | _WIDE),
+    "qwen3_next-shared": ("shared expert", "sdpa", SPARSE["qwen3_next"] | {"shared_expert_intermediate_size": 8000}),
+    "qwen3_5": ("query norm", "sdpa", FAMILIES["qwen3_5"] | {"num_attention_heads": 24, "head_dim": 64}),
+    "qwen3_5-scores": ("attention scores", "eager", FAMILIES["qwen3_5"] | {"num_attention_heads": 24, "head_dim": 64}),
+}  # fmt: skip
+
+
 def _differences(raw: dict[str, Any], dtypes: tuple[str, ...]) -> dict[str, float]:
     found = {}
     kernels = ("sdpa",) if "mamba" in raw["model_type"] and "mamba_n_heads" not in raw else ("sdpa", "eager")
@@ -95,6 +118,15 @@ def test_recurrent_families_with_experts_meet_the_replay(name: str) -> None:
     found = _differences(SPARSE[name], ("bf16", "bf16"))
     assert max(map(abs, found.values())) <= WORST_PERCENT, found
     assert median(map(abs, found.values())) <= MEDIAN_PERCENT, found
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_hybrid_with_narrow_mixers_peaks_elsewhere(name: str) -> None:
+    moment, kernel, raw = OTHERS[name]
+    case = {"prompt": 200, "new": 0, "batch": 1, "dtype": "bf16", "attention": kernel}
+    work = Workload(prompt_tokens=200, dtype="bf16", attention=kernel)  # type: ignore[arg-type]
+    assert estimate_phases(parse_config(raw), work)[0].moment == moment
+    assert abs(phase_differences(raw, **case)["prefill"]) <= 0.5  # type: ignore[arg-type]
 
 
 def test_a_state_does_not_grow_but_a_scan_does() -> None:

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from math import prod
 
 from gpufit.facts.architecture import Architecture
-from gpufit.facts.dtypes import DTYPE_BYTES
 from gpufit.memory.activations.courses import Course, Step, steps
-from gpufit.memory.activations.decoder import GATED_FUSED, SQUARED, Block, ambient, decoder_moments
+from gpufit.memory.activations.decoder import GATED_FUSED, SQUARED, Block, ambient, decoder_moments, norm_copies
+from gpufit.memory.activations.hybrid_layers import find_layers, missing_bytes
 from gpufit.memory.activations.moe import Routed, expert_moments
 from gpufit.memory.activations.setting import Contest, Moment, Setting, contenders
 from gpufit.memory.activations.sizes import settle, stack_sizes
@@ -42,6 +41,7 @@ from gpufit.memory.activations.symbols import (
     e,
     h,
     i,
+    k,
     m,
     n,
     o,
@@ -49,12 +49,14 @@ from gpufit.memory.activations.symbols import (
     q,
     s,
     u,
+    v,
     w,
     z,
 )  # fmt: skip
 from gpufit.memory.workload import Workload
 from gpufit.records import record, replace
 
+ROUTING = ("experts", "experts joined", "shared expert")
 Moments = tuple[Moment, ...]
 Mixing = Callable[[Setting, Copies], Moments]
 POSITIONS = 8 * S
@@ -64,14 +66,13 @@ ATTENDING = ("rotary", "rotary queries", "rotary keys", "query norm", "attention
 
 @record(eq=False)
 class Hybrid:
-    """A family: its attention layers' block, its mixer, what follows, and the tensors that tell the layers apart."""
+    """A family: its attention layers' block, its mixer, and what follows where that is no gated MLP."""
 
     block: Block
     mixer: Mixing
     feed: Callable[[Setting], Moments] | None = None
     gated_output: bool = False
     keeps_scores: bool = False  # the loop over layers names a layer's attention weights until the next one is done
-    marks: tuple[str, str] = ("A_log", "k_proj.weight")  # tensors of a mixer's and of an attention's layer
 
 
 def delta_net(joint: bool) -> Mixing:
@@ -137,7 +138,8 @@ def nemotron_feed(c: Setting) -> Moments:
         Moment("experts", rows * b * (a + 3 * w) + sorting, "rows sorted by expert, up, relu and its square"),
         Moment("experts joined", rows * (2 * b * a + 8 * a) + sorting,
                "sorted rows, down projection, fp32 rows weighted and in order"),
-        Moment("shared expert", T * b * (h + 3 * u), "up, relu and its square; the routed experts' output"),
+        Moment("shared expert", T * b * (h + 3 * u) + T * (4 * E + 12 * e),
+               "up, relu and its square; the routed experts' output, their scores, weights and indices"),
     )  # fmt: skip
 
 
@@ -154,9 +156,7 @@ FAMILIES: dict[str, Hybrid] = {
     "qwen3_next": Hybrid(block=QWEN, mixer=delta_net(True), feed=_routed(shared="before"), gated_output=True),
     "qwen3_5": Hybrid(block=QWEN, mixer=delta_net(False), gated_output=True),
     "qwen3_5_moe": Hybrid(block=QWEN, mixer=delta_net(False), feed=_routed(shared="before"), gated_output=True),
-    "lfm2": Hybrid(
-        block=Block(query_norm="before values"), mixer=short_convolution, marks=("conv.conv.weight", "k_proj.weight")
-    ),
+    "lfm2": Hybrid(block=Block(query_norm="before values"), mixer=short_convolution),
 }  # fmt: skip
 
 
@@ -182,23 +182,39 @@ def _family(architecture: Architecture) -> Hybrid:
 
 
 @lru_cache(maxsize=1024)
-def _moments(family: Hybrid, c: Setting, copies: Copies) -> tuple[Contest, Contest, Contest, Contest]:
-    """The moments of mixer layers, of those right behind attention, of attention layers, and of any last layer."""
+def _moments(family: Hybrid, c: Setting, copies: Copies) -> dict[str, Contest]:
+    """The moments by the kind of layer that they happen in (``Layers.places``)."""
     feed = family.feed(c) if family.feed else None
     around = ambient(family.block, c) + (4 * (B * V) if c.decode else NOTHING)
     stream = T * b * ((family.block.stream - (0 if c.deep else 1)) * h)
     scores = A * b if c.kernel == "eager" else NOTHING
-    mixing = [Moment(x.name, x.formula + stream + around - z, x.alive) for x in family.mixer(c, copies)]
-    behind = [Moment(x.name, x.formula + scores, f"{x.alive}, the scores of the layer before") for x in mixing]
-    attending: list[Moment] = []
-    rest: list[Moment] = []
-    for x in decoder_moments(family.block, c, feed):
+    found: dict[str, list[Moment]] = {"mixer": [], "behind": [], "attention": []}
+    for x in family.mixer(c, copies):
+        found["mixer"].append(Moment(x.name, x.formula + stream + around, x.alive))
+        found["behind"].append(Moment(x.name, x.formula + scores + stream + around, f"{x.alive}, scores before it"))
+    for x in decoder_moments(replace(family.block, kept_scores=0), c, feed):
+        place = _place(x.name)
         gate = T * b * (family.block.projections - q) if x.name == "cache growth" else NOTHING
-        (attending if x.name in ATTENDING else rest).append(Moment(x.name, x.formula + gate - z, x.alive))
+        found.setdefault(place, []).append(Moment(x.name, x.formula + gate, x.alive))
+    if scores and family.block.kept_scores:
+        for x in decoder_moments(family.block, c, feed):
+            if _place(x.name) in ("dense", "sparse"):
+                found.setdefault(f"attending {_place(x.name)}", []).append(x)
     if family.gated_output:
-        attending.append(Moment("output gate", stream + around + scores + T * b * (2 * q + 3 * o) - z,
-                                "queries and gate, the heads' outputs, sigmoid(gate) and their product"))  # fmt: skip
-    return contenders(mixing), contenders(behind), contenders(attending), contenders(rest)
+        found["attention"] += [
+            Moment("query norm", stream + around + T * b * (3 * q - k - v) + T * norm_copies("rms", q, c.half),
+                   "queries and gate in one, the gate's copy, the queries' fp32 copies"),
+            Moment("output gate", stream + around + scores + T * b * (2 * q + 3 * o),
+                   "queries and gate, the heads' outputs, sigmoid(gate) and their product"),
+        ]  # fmt: skip
+    return {place: contenders(Moment(x.name, x.formula - z, x.alive) for x in some) for place, some in found.items()}
+
+
+def _place(name: str) -> str:
+    """The kind of layer that a moment of ``decoder_moments`` happens in."""
+    if name in ATTENDING:
+        return "attention"
+    return "sparse" if name in ROUTING else "dense" if name == "mlp" else "last"
 
 
 def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
@@ -211,13 +227,13 @@ def _course(architecture: Architecture, workload: Workload, step: Step) -> Cours
     stack = architecture.stacks[0]
     c = settle(architecture, workload, stack, step.name, keys=step.keys, queries=step.queries)
     sizes = _mixer_sizes(architecture, stack_sizes(architecture, workload, stack, queries=step.queries, keys=step.keys))
-    copies = copies_of(workload.batch, step.queries, sizes.Q)
-    groups = zip(_moments(family, c, copies), _places(architecture, family), strict=True)
+    contests = _moments(family, c, copies_of(workload.batch, step.queries, sizes.Q))
+    places = find_layers(architecture).places(keeps_scores=family.keeps_scores)
     return Course(
         name=step.name, cache_tokens=step.cached,
         moments=tuple(
-            (contest, scan_sizes(sizes, missing=_missing(architecture, workload, family, last, sizes, step)))
-            for contest, last in groups if last >= 0
+            (contests[place], scan_sizes(sizes, missing=missing_bytes(architecture, workload, last, sizes, step)))
+            for place, last in places.items() if place in contests
         ),
     )  # fmt: skip
 
@@ -229,31 +245,3 @@ def _mixer_sizes(architecture: Architecture, sizes: Sizes) -> Sizes:
         return sizes._replace(d=mixer.heads * mixer.key_dim, a=2 * mixer.key_heads * mixer.key_dim + mixer.inner)
     latent = (g.shape[0] for g in architecture.tensors.groups if g.name.endswith("fc1_latent_proj.weight"))
     return sizes._replace(a=next(latent, sizes.h))
-
-
-@lru_cache(maxsize=256)
-def _layers(architecture: Architecture, mark: str) -> tuple[int, ...]:
-    """Indices of the layers that hold a tensor of that name, in order."""
-    found = {g.indices[0] for g in architecture.tensors.groups if g.indices and mark in g.name and "vis" not in g.name}
-    return tuple(sorted(set().union(*found)))
-
-
-def _places(architecture: Architecture, family: Hybrid) -> tuple[int, int, int, int]:
-    """The last layer with a mixer, with one behind kept scores, with attention, of all; -1 where there is none."""
-    mixers, attentions = (_layers(architecture, mark) for mark in family.marks)
-    behind = [layer for layer in mixers if layer - 1 in attentions] if family.keeps_scores else []
-    last = architecture.stacks[0].layers - 1
-    return max(mixers, default=-1), max(behind, default=-1), max(attentions, default=-1), last
-
-
-def _missing(
-    architecture: Architecture, workload: Workload, family: Hybrid, last: int, sizes: Sizes, step: Step
-) -> int:
-    """Bytes of cache that the layers behind ``last`` have yet to add: entries in every phase, states in a prefill."""
-    mixers, attentions = (_layers(architecture, mark) for mark in family.marks)
-    entries = sizes.T * (sizes.k + sizes.v) * sizes.b * sum(layer > last for layer in attentions)
-    if step.name == "decode":
-        return entries
-    recurrent = next((kind.state for kind in architecture.cache if kind.state), ())
-    state = sizes.B * sum(prod(one.shape) * DTYPE_BYTES[one.dtype or workload.dtype] for one in recurrent)
-    return entries + state * sum(layer > last for layer in mixers)
