@@ -47,6 +47,8 @@ _MODULES = {  # module of this package that offers plan(architecture, workload):
     "hybrid": "jamba bamba granitemoehybrid nemotron_h qwen3_next qwen3_5 lfm2",
     "towers": "clip vit",
     "llama4": "llama4",
+    "mimo": "mimo_v2_flash",
+    "gemma4": "gemma4",
     "mpt": "mpt",
     "moe": "moe shared_moe olmoe granitemoe phimoe minimax_m2 glm4_moe ernie4_5_moe hunyuan_moe mla_moe "
            "dsa_moe gpt_oss",
