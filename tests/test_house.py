@@ -23,7 +23,7 @@ ALLOWED = {
     "replay": {"replay", "memory", "facts"},
     "measure": {"measure", "memory", "facts"},
     "accuracy": {"accuracy", "memory", "facts"},
-    "render": {"render", "verdict", "memory", "facts", "devices", "replay"},
+    "render": {"render", "verdict", "memory", "facts", "devices", "replay", "accuracy"},
 }
 # doors left open on purpose, each inside a function
 EXCEPTIONS = {

@@ -14,6 +14,8 @@ from gpufit.verdict.check import Check, Subject, check_fit
 from gpufit.verdict.plan import Request, plan_workload
 
 if TYPE_CHECKING:
+    from gpufit.accuracy.cards import Card
+    from gpufit.accuracy.validate import Validation
     from gpufit.devices.device import Device
     from gpufit.facts.architecture import Architecture
     from gpufit.facts.audit import Added, Comparison
@@ -261,6 +263,53 @@ def architecture_of(model: str, *, environ: Mapping[str, str] | None = None) -> 
     124439808
     """
     return find_model(model, environ=os.environ if environ is None else environ).architecture
+
+
+def validate(
+    file: str | Path,
+    *,
+    configs: str | Path | None = None,
+    catalog: str | Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Validation:
+    """Hold the estimates against the measurements of a CSV file.
+
+    A row's ``architecture`` is looked up in the catalog, then as ``owner__name.json`` in the folder ``configs``; a row
+    whose model is in neither is refused. Raises BadFile where the file itself cannot be read.
+    """
+    from gpufit.accuracy.measurements import read_measurements
+    from gpufit.accuracy.validate import validate as compare_all
+    from gpufit.sources.known import known_architectures
+
+    environment = os.environ if environ is None else environ
+    rows = read_measurements(Path(file))
+    folder = Path(configs) if configs is not None else None
+    return compare_all(
+        rows,
+        find_architecture=known_architectures(load_catalog(catalog, environment), folder),
+        find_card=card_facts(environment),
+    )
+
+
+def card_facts(environ: Mapping[str, str]) -> Callable[[str], Card]:
+    """What the table of GPUs knows of a card that a measurement names in its own words."""
+    from gpufit.accuracy.cards import UNKNOWN_CARD, Card
+    from gpufit.devices.table import load_gpus
+
+    table = load_gpus(environ)
+
+    def find(name: str) -> Card:
+        gpu = table.named(name)
+        if gpu is None:
+            sizes = table.sizes_of(name)  # sold in several sizes: the generation is known, the total is not
+            return Card(capability=table[sizes[0]].compute_capability) if sizes else UNKNOWN_CARD
+        return Card(
+            capability=gpu.compute_capability,
+            total_bytes=gpu.total_mib << 20 if gpu.total_mib else None,
+            usable_bytes=gpu.usable_mib << 20 if gpu.usable_mib else None,
+        )
+
+    return find
 
 
 def _larger_cards(device: Device, environ: Mapping[str, str]) -> tuple[Device, ...]:

@@ -7,6 +7,7 @@ Biases are not part of it. The bitsandbytes formats are checked against the real
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 Parts = dict[str, int]  # tensor -> bytes
 
@@ -60,34 +61,34 @@ def bnb_4bit_double(outputs: int, inputs: int) -> Parts:
     }
 
 
-def gptq_int4_g128(outputs: int, inputs: int) -> Parts:
-    """GPTQ, 4 bits, groups of 128 inputs, int32 packing.
+def gptq(bits: int, group: int, outputs: int, inputs: int) -> Parts:
+    """GPTQ: ``bits`` a weight in int32 words, a scale and a zero point for each ``group`` inputs (0: for all of them).
 
-    qweight (inputs/8, outputs), qzeros (groups, outputs/8) and g_idx (inputs) are int32, scales (groups, outputs) fp16.
-    Source: AutoGPTQ 0.7 and GPTQModel 4, the buffers their quantized linears register.
+    qweight (inputs·bits/32, outputs), qzeros (groups, outputs·bits/32) and g_idx (inputs) are int32, scales
+    (groups, outputs) fp16. Source: AutoGPTQ 0.7 and GPTQModel 4, the buffers their quantized linears register.
 
-    >>> sum(gptq_int4_g128(11008, 4096).values())
+    >>> sum(gptq(4, 128, 11008, 4096).values())
     23441408
     """
-    groups = ceil_div(inputs, 128)
+    groups = ceil_div(inputs, group) if group else 1
     return {
-        "qweight": 4 * ceil_div(inputs, 8) * outputs,
-        "qzeros": 4 * groups * ceil_div(outputs, 8),
+        "qweight": 4 * ceil_div(inputs * bits, 32) * outputs,
+        "qzeros": 4 * groups * ceil_div(outputs * bits, 32),
         "scales": 2 * groups * outputs,
         "g_idx": 4 * inputs,
     }
 
 
-def awq_int4_g128(outputs: int, inputs: int) -> Parts:
-    """AWQ (GEMM layout), 4 bits, groups of 128 inputs, int32 packing along the outputs.
+def awq(group: int, outputs: int, inputs: int) -> Parts:
+    """AWQ (GEMM layout), 4 bits, int32 packing along the outputs, a scale and a zero point for each ``group`` inputs.
 
     qweight (inputs, outputs/8) and qzeros (groups, outputs/8) are int32, scales (groups, outputs) fp16.
     Source: AutoAWQ 0.2, modules/linear/gemm.py, WQLinear_GEMM.
 
-    >>> sum(awq_int4_g128(11008, 4096).values())
+    >>> sum(awq(128, 11008, 4096).values())
     23425024
     """
-    groups = ceil_div(inputs, 128)
+    groups = ceil_div(inputs, group)
     packed_outputs = ceil_div(outputs, 8)
     return {
         "qweight": 4 * inputs * packed_outputs,
@@ -127,8 +128,15 @@ MATRIX_PARTS: dict[str, Callable[[int, int], Parts]] = {
     "bnb-nf4": bnb_4bit,
     "bnb-fp4": bnb_4bit,
     "bnb-nf4-dq": bnb_4bit_double,
-    "gptq-int4-g128": gptq_int4_g128,
-    "awq-int4-g128": awq_int4_g128,
+    "gptq-int4-g128": partial(gptq, 4, 128),
+    "gptq-int4-g64": partial(gptq, 4, 64),
+    "gptq-int4-g32": partial(gptq, 4, 32),
+    "gptq-int4": partial(gptq, 4, 0),
+    "gptq-int3-g128": partial(gptq, 3, 128),
+    "gptq-int3": partial(gptq, 3, 0),
+    "gptq-int8-g128": partial(gptq, 8, 128),
+    "awq-int4-g128": partial(awq, 128),
+    "awq-int4-g64": partial(awq, 64),
     "fp8": fp8_block128,
     "mxfp4": mxfp4,
 }

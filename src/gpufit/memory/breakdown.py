@@ -54,7 +54,8 @@ def break_down(estimate: Estimate) -> tuple[Row, ...]:
             source=f"peak of temporaries in {e.phase.name}: {e.phase.moment}",
         ),
         Row(
-            name="runtime", range=sum((extra.bytes for extra in e.extras), e.context.bytes + e.workspace.bytes + Range.exact(beside)),
+            name="runtime",
+            range=sum((x.bytes for x in e.extras), e.context.bytes + e.workspace.bytes + Range.exact(beside)),
             formula=(
                 f"driver context {e.context.bytes.likely_bytes:,} + cuBLAS workspace "
                 f"{e.workspace.bytes.likely_bytes:,} + buffers {e.weights.buffer_bytes:,} + "

@@ -92,7 +92,12 @@ def estimate(architecture: Architecture, workload: Workload) -> Estimate:
 
 
 def as_computed(architecture: Architecture, workload: Workload) -> Workload:
-    """The workload with its weights' arithmetic named: stored weights compute as the format they are stored in."""
+    """The workload with its weights' arithmetic named: stored weights compute as the format they are stored in.
+
+    The GPTQ and AWQ kernels of earlier years dequantize inside the kernel or in a buffer made at loading (``legacy``).
+    """
+    if workload.library_version is not None and workload.quant.startswith(("gptq-", "awq-")):
+        return replace(workload, quant="none")
     if workload.quant != "stored":
         return workload
     stored = architecture.stored.quant if architecture.stored else None

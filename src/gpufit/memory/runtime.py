@@ -36,19 +36,22 @@ DRIVER_CONTEXT: tuple[RuntimeFact, ...] = (
         source="Tesla T4, 133 to 147 MiB on torch 2.10+cu128 and 2.14+cu130, published measurements (2026)",
     ),
     RuntimeFact(
-        since=(7, 5), torch=(1, 4),
+        since=(7, 5),
+        torch=(1, 4),
         bytes=Range(400 * MIB, 700 * MIB, 900 * MIB),
         source="before CUDA 11.7 all kernels are loaded at once; no measurement at hand, a wide range (2026-11)",
     ),
     RuntimeFact(
-        since=(8, 0), torch=(2, 0),
+        since=(8, 0),
+        torch=(2, 0),
         bytes=Range(450 * MIB, 500 * MIB, 760 * MIB),
-        source="A100, torch 2.0.1: nvidia-smi less reserved, published by huggingface/optimum (2023-11), less the driver's part",
+        source="A100, torch 2.0.1: nvidia-smi less reserved, huggingface/optimum (2023-11), less the driver's part",
     ),
     RuntimeFact(
-        since=(8, 0), torch=(2, 1),
+        since=(8, 0),
+        torch=(2, 1),
         bytes=Range(450 * MIB, 735 * MIB, 780 * MIB),
-        source="A100, torch 2.1.1+cu118: NVML less reserved, 1,472 to 1,497 MB, huggingface/optimum-benchmark (2023-12), "
+        source="A100, torch 2.1.1+cu118: NVML less reserved, 1,472 to 1,497 MB, optimum-benchmark (2023-12), "
         "less the driver's part",
     ),
     RuntimeFact(
