@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from gpufit.facts.architecture import Architecture
 from oracle import MetaModel
+
+from gpufit.facts.architecture import Architecture
 
 
 def differences(ours: Architecture, truth: MetaModel) -> list[str]:
@@ -12,9 +13,7 @@ def differences(ours: Architecture, truth: MetaModel) -> list[str]:
     shapes = ours.tensors.shapes()
     found += [f"missing {n} {s}" for n, s in truth.shapes.items() if n not in shapes]
     found += [f"extra {n} {s}" for n, s in shapes.items() if n not in truth.shapes]
-    found += [
-        f"shape of {n}: {s} is {truth.shapes[n]}" for n, s in shapes.items() if truth.shapes.get(n, s) != s
-    ]
+    found += [f"shape of {n}: {s} is {truth.shapes[n]}" for n, s in shapes.items() if truth.shapes.get(n, s) != s]
     tied = {n: g.tied_to for g in ours.tensors.groups if g.tied_to for n in g.names()}
     ours_storages = {frozenset(pair) for pair in tied.items()}
     truth_storages = {frozenset(pair) for pair in truth.tied.items()}
@@ -28,12 +27,10 @@ def differences(ours: Architecture, truth: MetaModel) -> list[str]:
     linears = {n.rpartition(".")[0] for g in ours.tensors.groups if g.module in ("linear", "conv1d") for n in g.names()}
     found += [f"linear module {n} not marked" for n in sorted(truth.linears - linears)[:5]]
     found += [f"{n} marked linear but is not" for n in sorted(linears - truth.linears)[:5]]
-    buffers = {
-        n: (g.shape, g.dtype, g.saved) for g in ours.tensors.groups if g.module == "buffer" for n in g.names()
-    }
+    buffers = {n: (g.shape, g.dtype, g.saved) for g in ours.tensors.groups if g.module == "buffer" for n in g.names()}
     # a buffer in the model's own dtype has no format of its own; these models are built in fp32
-    names = {"None": "float32", "fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "bool": "bool", "int64": "int64",
-             "int32": "int32", "uint8": "uint8", "complex64": "complex64"}  # fmt: skip
+    names = {"None": "float32", "fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "bool": "bool",
+             "int64": "int64", "int32": "int32", "uint8": "uint8", "complex64": "complex64"}  # fmt: skip
     theirs = {n: (s, d.removeprefix("torch."), saved) for n, (s, d, saved) in truth.buffers.items()}
     mine = {n: (s, names[str(d)], saved) for n, (s, d, saved) in buffers.items()}
     found += [f"buffer {n} {theirs.get(n)} vs ours {mine.get(n)}" for n in sorted(theirs.keys() | mine.keys())

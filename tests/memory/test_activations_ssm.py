@@ -51,6 +51,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
         shared_intermediate_size=210, layer_types=["mamba", "attention", "mamba", "mamba"],
     ),
     "qwen3_5": _config("qwen3_5_text", "Qwen3_5ForCausalLM", _DELTA, full_attention_interval=2),
+    "qwen3_5-square": _config(
+        "qwen3_5_text", "Qwen3_5ForCausalLM", _DELTA, full_attention_interval=4, linear_key_head_dim=40,
+        linear_value_head_dim=40,
+    ),
     "lfm2": _config("lfm2", "Lfm2ForCausalLM", full_attn_idxs=[1, 3], conv_L_cache=4, block_auto_adjust_ff_dim=False),
 }  # fmt: skip
 # torch's grouped matrix product takes bfloat16 alone on the meta device
@@ -91,6 +95,10 @@ OTHERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "qwen3_next": ("experts", "sdpa", SPARSE["qwen3_next"] | _WIDE),
     "qwen3_next-shared": ("shared expert", "sdpa", SPARSE["qwen3_next"] | {"shared_expert_intermediate_size": 8000}),
+    "qwen3_5-outputs": (
+        "outputs joined", "sdpa",
+        FAMILIES["qwen3_5-square"] | {"linear_key_head_dim": 40, "linear_value_head_dim": 41},
+    ),
     "qwen3_5": ("query norm", "sdpa", FAMILIES["qwen3_5"] | {"num_attention_heads": 24, "head_dim": 64}),
     "qwen3_5-scores": ("attention scores", "eager", FAMILIES["qwen3_5"] | {"num_attention_heads": 24, "head_dim": 64}),
 }  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gpufit.errors import Unsupported
+from gpufit.errors import Undecided, Unsupported
 from gpufit.facts.read import parse_config
 from gpufit.memory.weights import _linear_matrices, _skip_patterns, count_weights
 
@@ -16,8 +16,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "facts"))
 pytest.importorskip("bitsandbytes", reason="the measure extra is not installed")
 pytest.importorskip("transformers", reason="the measure extra is not installed")
 pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("ignore")]
-
-HEADS = {"llama": "LlamaForCausalLM"}
 
 
 def configurations() -> list[tuple[str, dict[str, Any]]]:
@@ -46,8 +44,7 @@ def test_the_rule_names_the_same_modules_as_the_loader() -> None:
     for name, raw in cases:
         try:
             ours = parse_config(raw)
-        except Exception as error:  # noqa: BLE001 - a refusal is tested elsewhere; here it only narrows the list
-            assert type(error).__name__ in ("UnknownFamily", "BadConfig"), name
+        except Undecided:  # a family without a reader; refusals are tested elsewhere
             continue
         try:
             truth = oracle.build(raw, ours.model_class)
