@@ -51,6 +51,7 @@ from gpufit.memory.activations.symbols import (
     u,
     v,
     w,
+    x,
     z,
 )  # fmt: skip
 from gpufit.memory.workload import Workload
@@ -89,16 +90,20 @@ def delta_net(joint: bool) -> Mixing:
             )  # fmt: skip
         named = named + Q * Q  # the mask of what lies ahead in a chunk, one byte each
         within = p * Q * m * 12 + p * m * 12 + named
+        scanning = within + p * d * 20 + (x - B) * m * 4  # and each chunk's own decay
         step = B * Q * i * 4
         return (
             Moment("attention within chunks", p * Q * m * 16 + p * m * 12 + p * d * 12 + p * i * 8 + named - state,
                    "decays, the triangular system, q·k before and after the decays; q, k, v, k·β and v·β in fp32"),
             Moment("decayed keys", within + p * m * 4 + p * d * 24 + p * i * 16,
                    "the matrices within chunks; q, k, k·β, decayed copies and new keys, v, v·β, new values, outputs"),
-            Moment("chunk output", within + p * d * 20 + p * i * 16 + 4 * step,
+            Moment("chunk output", scanning + p * i * 16 + 4 * step,
                    "the matrices within chunks; q, k, v and what was made of them; one chunk's new values and outputs"),
-            Moment("state update", within + p * d * 20 + p * i * 16 + 2 * step + 3 * state,
+            Moment("state update", scanning + p * i * 16 + 2 * step + 3 * state,
                    "the matrices within chunks; q, k, v and what was made of them; three copies of the state"),
+            # zeros_like takes the strides of solve_triangular's column-major result, so that reshape copies
+            Moment("outputs joined", scanning + p * i * 20 + 2 * step,
+                   "the matrices within chunks; q, k, v and what was made of them; the outputs and their copy"),
         )  # fmt: skip
 
     return moments
@@ -189,17 +194,17 @@ def _moments(family: Hybrid, c: Setting, copies: Copies) -> dict[str, Contest]:
     stream = T * b * ((family.block.stream - (0 if c.deep else 1)) * h)
     scores = A * b if c.kernel == "eager" else NOTHING
     found: dict[str, list[Moment]] = {"mixer": [], "behind": [], "attention": []}
-    for x in family.mixer(c, copies):
-        found["mixer"].append(Moment(x.name, x.formula + stream + around, x.alive))
-        found["behind"].append(Moment(x.name, x.formula + scores + stream + around, f"{x.alive}, scores before it"))
-    for x in decoder_moments(replace(family.block, kept_scores=0), c, feed):
-        place = _place(x.name)
-        gate = T * b * (family.block.projections - q) if x.name == "cache growth" else NOTHING
-        found.setdefault(place, []).append(Moment(x.name, x.formula + gate, x.alive))
+    for one in family.mixer(c, copies):
+        formula = one.formula + stream + around
+        found["mixer"].append(Moment(one.name, formula, one.alive))
+        found["behind"].append(Moment(one.name, formula + scores, f"{one.alive}, the scores before it"))
+    for one in decoder_moments(replace(family.block, kept_scores=0), c, feed):
+        gate = T * b * (family.block.projections - q) if one.name == "cache growth" else NOTHING
+        found.setdefault(_place(one.name), []).append(Moment(one.name, one.formula + gate, one.alive))
     if scores and family.block.kept_scores:
-        for x in decoder_moments(family.block, c, feed):
-            if _place(x.name) in ("dense", "sparse"):
-                found.setdefault(f"attending {_place(x.name)}", []).append(x)
+        for one in decoder_moments(family.block, c, feed):
+            if _place(one.name) in ("dense", "sparse"):
+                found.setdefault(f"attending {_place(one.name)}", []).append(one)
     if family.gated_output:
         found["attention"] += [
             Moment("query norm", stream + around + T * b * (3 * q - k - v) + T * norm_copies("rms", q, c.half),
@@ -207,7 +212,7 @@ def _moments(family: Hybrid, c: Setting, copies: Copies) -> dict[str, Contest]:
             Moment("output gate", stream + around + scores + T * b * (2 * q + 3 * o),
                    "queries and gate, the heads' outputs, sigmoid(gate) and their product"),
         ]  # fmt: skip
-    return {place: contenders(Moment(x.name, x.formula - z, x.alive) for x in some) for place, some in found.items()}
+    return {place: contenders(replace(one, formula=one.formula - z) for one in some) for place, some in found.items()}
 
 
 def _place(name: str) -> str:
