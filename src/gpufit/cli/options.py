@@ -59,7 +59,7 @@ Attention = Annotated[str | None, typer.Option(help="eager, sdpa or flash.")]
 CatalogFile = Annotated[Path | None, typer.Option("--catalog", help="A catalog file that extends the shipped one.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
-Runtime = Annotated[str, typer.Option(help="The library that runs the model: transformers.")]
+Runtime = Annotated[str, typer.Option(help="The library that runs the model: transformers, vllm or llama.cpp.")]
 Revision = Annotated[str | None, typer.Option(help="A branch, tag or commit of a Hub id.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Count tight as not fitting.")]
 Code = Annotated[bool, typer.Option("--code", help="Print the Python that loads the recommendation.")]

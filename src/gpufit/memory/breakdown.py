@@ -39,6 +39,10 @@ def break_down(estimate: Estimate) -> tuple[Row, ...]:
     '6,738,415,616 parameters × 2 B (fp16)'
     """
     e = estimate
+    if e.workload.runtime != "transformers":
+        from gpufit.memory.serving import break_down_served
+
+        return break_down_served(e)
     beside = e.weights.buffer_bytes + e.weights.padding_bytes
     return (
         Row(

@@ -67,6 +67,10 @@ def estimate(architecture: Architecture, workload: Workload) -> Estimate:
 
     Raises Unsupported where the family cannot take the quantization or the attention kernel.
     """
+    if workload.runtime != "transformers":
+        from gpufit.memory.serving import estimate_served
+
+        return estimate_served(architecture, workload)
     weights = count_weights(architecture, workload.dtype, workload.quant)
     cache = count_cache(architecture, workload)
     phases = older_phases(architecture, workload, estimate_phases(architecture, as_computed(architecture, workload)))

@@ -25,7 +25,7 @@ def share_out(estimate: Estimate, devices: int) -> Share:
     Source: accelerate 1.15, utils/modeling.py, infer_auto_device_map (modules in order, no block ever split).
     """
     layers = sum(stack.layers for stack in estimate.architecture.stacks)
-    if devices <= 1:
+    if devices <= 1 or estimate.workload.runtime != "transformers":  # the others estimate one rank themselves
         return Share(devices=1, layers=layers, process=estimate.process, load_peak=estimate.load_peak)
     own_layers = -(-layers // devices)
     weights = estimate.weights

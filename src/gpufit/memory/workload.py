@@ -6,12 +6,19 @@ from typing import Literal, get_args
 
 from gpufit.records import record
 
-Quantization = Literal[
+TorchQuantization = Literal[
     "none", "bnb-int8", "bnb-nf4", "bnb-nf4-dq", "bnb-fp4", "gptq-int4-g128", "awq-int4-g128", "fp8", "mxfp4", "stored"
 ]
+GgufQuantization = Literal[
+    "gguf-f16", "gguf-bf16", "gguf-q8_0", "gguf-q6_k", "gguf-q5_k_m", "gguf-q5_k_s", "gguf-q4_k_m", "gguf-q4_k_s",
+    "gguf-q4_0", "gguf-q3_k_m", "gguf-q2_k", "gguf-mxfp4",
+]  # fmt: skip
+"""llama.cpp's mixtures; other runtimes do not take them."""
+Quantization = TorchQuantization | GgufQuantization
 AttentionKernel = Literal["eager", "sdpa", "flash"]
 Runtime = Literal["transformers", "vllm", "llama.cpp"]
-QUANTIZATIONS: tuple[Quantization, ...] = get_args(Quantization)
+QUANTIZATIONS: tuple[Quantization, ...] = get_args(TorchQuantization)
+GGUF_QUANTIZATIONS: tuple[Quantization, ...] = get_args(GgufQuantization)
 ATTENTION_KERNELS: tuple[AttentionKernel, ...] = get_args(AttentionKernel)
 
 

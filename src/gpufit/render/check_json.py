@@ -60,6 +60,7 @@ def check_to_dict(check: Check) -> dict[str, object]:
         "alternatives": [option_to_dict(option) for option in check.alternatives],
         "weights_by_format": [{"format": name, "weights_bytes": size} for name, size in check.formats],
         "notes": list(check.notes),
+        **({"runtime_plan": check.runtime_plan.to_dict()} if check.runtime_plan else {}),
     }
 
 

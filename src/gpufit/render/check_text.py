@@ -22,6 +22,10 @@ def render_check(check: Check, screen: Screen) -> list[str]:
     lines += _facts(check, screen)
     lines += ["", *_bars(check, screen), "", *_totals(check, screen), "", *_limits(check, screen)]
     lines += _advice(check, screen)
+    if check.runtime_plan is not None:
+        from gpufit.render.runtime_text import render_plan
+
+        lines += render_plan(check.runtime_plan, screen)
     for note in check.notes:
         lines += wrap(f"note: {note}", screen.width, "      ")
     return lines
@@ -152,5 +156,6 @@ def _advice(check: Check, screen: Screen) -> list[str]:
 def _recommend(best: Option) -> str:
     return (
         f"Recommended: {describe(best)}, {format_gib(best.process.likely_bytes)} at its peak, "
-        f"{best.verdict}, leaves {format_bytes(best.headroom_bytes)} free. --code prints how to load it."
+        f"{best.verdict}, leaves {format_bytes(best.headroom_bytes)} free."
+        + (" --code prints how to load it." if best.workload.runtime == "transformers" else "")
     )

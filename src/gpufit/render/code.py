@@ -58,7 +58,12 @@ def quantization_arguments(workload: Workload) -> str | None:
 
 
 def render_code(check: Check) -> str:
-    """A program that loads the recommended configuration, or the asked one where nothing better is known."""
+    """A program that loads the recommended configuration, or the asked one where nothing better is known.
+
+    A serving runtime is started by a command instead, which is then the answer.
+    """
+    if check.runtime_plan is not None:
+        return check.runtime_plan.command + "\n"
     option = check.recommendation if check.recommendation is not None else check.asked
     return loading_code(check.subject, option.workload, check.device.count)
 

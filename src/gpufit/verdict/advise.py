@@ -64,6 +64,10 @@ class Adviser:
 
     def weigh(self, workload: Workload, change: str = "as asked", weighed: Estimate | None = None) -> Option:
         """Estimate and judge one workload."""
+        if workload.runtime != "transformers" and weighed is None:
+            from gpufit.verdict.serving import for_device
+
+            workload = for_device(workload, self.device)
         share = share_out(weighed or estimate(self.architecture, workload), self.device.count)
         budget = self.budget.budget_bytes
         verdicts = (judge(share.process, budget), judge(share.load_peak, budget))
@@ -98,13 +102,13 @@ class Adviser:
     def _precisions(self, workload: Workload) -> Iterator[Option]:
         """Every format that this card can load the model into, least loss first."""
         half = self._half(workload.dtype)
-        formats = [(half, quant, capability) for quant, capability in self._loadable()]
+        formats = [(half, quant, capability) for quant, capability in self._loadable(workload)]
         if workload.dtype == "fp32":
             formats.insert(0, ("fp32", "none", (0, 0)))
         for dtype, quant, capability in formats:
             if _can_run(self.device, capability):
                 try:
-                    if self._is_beyond(dtype, quant):
+                    if workload.runtime == "transformers" and self._is_beyond(dtype, quant):
                         continue
                     yield self.weigh(replace(workload, dtype=dtype, quant=quant), dtype if quant == "none" else quant)
                 except Unsupported:  # this family has no layer that the format converts
@@ -115,11 +119,16 @@ class Adviser:
         weights = count_weights(self.architecture, dtype, quant).total_bytes
         return weights > self.budget.budget_bytes * self.device.count
 
-    def _loadable(self) -> tuple[tuple[Quantization, tuple[int, int]], ...]:
+    def _loadable(self, workload: Workload) -> tuple[tuple[Quantization, tuple[int, int]], ...]:
         """What the checkpoint can be loaded as; one that is stored quantized cannot be quantized once more."""
         files = self.architecture.stored
         if files is not None and files.method is not None:
             return (("stored", (0, 0)),)
+        if workload.runtime != "transformers":
+            from gpufit.memory.serving import SERVED_FORMATS
+
+            if workload.runtime == "llama.cpp" or not self.architecture.config_quantization:
+                return SERVED_FORMATS[workload.runtime]
         stored = STORED.get(self.architecture.config_quantization or "")
         return (LOADABLE[0], stored) if stored else LOADABLE
 
@@ -149,9 +158,10 @@ class Adviser:
         if w.batch > 1 and (batch := self.largest_batch(w)):
             yield self.weigh(replace(w, batch=min(batch, w.batch)), f"batch {min(batch, w.batch)}")
         if w.kv_dtype is None and self.architecture.cache:
-            yield self.weigh(replace(w, kv_dtype="fp8"), "8-bit cache (fp8)")
+            smaller = _smaller_cache(w)
+            yield self.weigh(replace(w, kv_dtype=smaller), f"8-bit cache ({smaller})")
         yield from self._shorter(w)
-        for quant, capability in self._loadable()[1:]:
+        for quant, capability in self._loadable(w)[1:]:
             if w.quant == "none" and _can_run(self.device, capability):
                 yield from self._quantized(w, quant)
         for device in larger():
@@ -171,6 +181,15 @@ class Adviser:
         yield option
         if option.verdict == "no":
             yield from self._shorter(changed, f"{quant} weights and ")
+
+
+def _smaller_cache(workload: Workload) -> str:
+    """The runtime's 8-bit cache."""
+    if workload.runtime == "transformers":
+        return "fp8"
+    from gpufit.memory.serving import SMALLER_CACHE
+
+    return SMALLER_CACHE[workload.runtime]
 
 
 def _can_run(device: Device, capability: tuple[int, int]) -> bool:

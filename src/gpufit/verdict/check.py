@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from gpufit.devices.device import Device
 from gpufit.errors import Unsupported
@@ -15,6 +16,9 @@ from gpufit.records import record
 from gpufit.verdict.advise import LOADABLE, STORED, Adviser, Option
 from gpufit.verdict.budget import Budget, make_budget
 from gpufit.verdict.judge import Verdict
+
+if TYPE_CHECKING:
+    from gpufit.memory.runtime_plan import RuntimePlan
 
 
 @record
@@ -45,6 +49,7 @@ class Check:
     alternatives: tuple[Option, ...]
     formats: tuple[tuple[str, int], ...]  # the weights alone in each format that an ordinary checkpoint loads into
     notes: tuple[str, ...]
+    runtime_plan: RuntimePlan | None = None  # what to ask vLLM or llama.cpp for
 
     @property
     def verdict(self) -> Verdict:
@@ -95,13 +100,27 @@ def check_fit(
     adviser = Adviser(subject.architecture, device, budget)
     own = estimate(subject.architecture, workload)
     asked = adviser.weigh(workload, weighed=own)
+    longest, largest = adviser.longest_context(workload), adviser.largest_batch(workload)
     return Check(
         subject=subject, workload=workload, device=device, budget=budget, estimate=own, asked=asked,
         breakdown=break_down(own),
-        longest_context_tokens=adviser.longest_context(workload),
-        largest_batch=adviser.largest_batch(workload),
+        longest_context_tokens=longest,
+        largest_batch=largest,
         recommendation=adviser.best_precision(workload),
         alternatives=adviser.changes(workload, larger) if asked.verdict == "no" else (),
         formats=weights_by_format(subject.architecture),
         notes=(*subject.notes, *subject.architecture.notes, *device.notes, *notes),
+        runtime_plan=_plan_runtime(subject, own, budget, longest, largest),
+    )  # fmt: skip
+
+
+def _plan_runtime(subject: Subject, own: Estimate, budget: Budget, longest: int, largest: int) -> RuntimePlan | None:
+    """The settings of a serving runtime; transformers has none."""
+    if own.workload.runtime == "transformers":
+        return None
+    from gpufit.memory.serving import plan_served
+
+    return plan_served(
+        own, model=subject.hub_id or subject.name, total_bytes=budget.total_bytes, budget_bytes=budget.budget_bytes,
+        longest_tokens=longest, largest_batch=largest,
     )  # fmt: skip

@@ -10,11 +10,11 @@ from gpufit.facts.architecture import Architecture
 from gpufit.facts.dtypes import parse_dtype
 from gpufit.facts.kernels import attention_kernels
 from gpufit.memory.kv_cache import KV_DTYPES
-from gpufit.memory.workload import ATTENTION_KERNELS, QUANTIZATIONS, AttentionKernel, Quantization, Workload
+from gpufit.memory.workload import ATTENTION_KERNELS, QUANTIZATIONS, AttentionKernel, Quantization, Runtime, Workload
 from gpufit.records import record
 from gpufit.verdict.advise import STORED
 
-RUNTIMES = ("transformers",)
+RUNTIMES: tuple[Runtime, ...] = ("transformers", "vllm", "llama.cpp")
 DEFAULT_CONTEXT_TOKENS = 4096
 DEFAULT_NEW_TOKENS = 256
 LARGEST_BATCH = 1 << 20
@@ -57,6 +57,8 @@ def plan_workload(
         raise UsageError(f"--batch {request.batch} is not from 1 to {LARGEST_BATCH:,}", hint="use --batch 1")
     if request.runtime not in RUNTIMES:
         raise UsageError(f"unknown runtime {request.runtime[:40]!r}", hint=f"--runtime takes {', '.join(RUNTIMES)}")
+    if request.runtime != "transformers":
+        return _plan_served(architecture, device, request, prompt, new_tokens)
     quant = _plan_quant(architecture, device, request.quant, notes.append)
     workload = Workload(
         prompt_tokens=prompt,
@@ -69,6 +71,27 @@ def plan_workload(
         compute_capability=device.compute_capability if device else None,
     )
     return workload, tuple(notes)
+
+
+def _plan_served(
+    architecture: Architecture, device: Device | None, request: Request, prompt: int, new_tokens: int
+) -> tuple[Workload, tuple[str, ...]]:
+    """The workload of vLLM or llama.cpp, which have formats and caches of their own."""
+    from gpufit.verdict.serving import check_served, for_device, half_precision, plan_mixture, refuse_unknown
+
+    notes: list[str] = []
+    mixture = plan_mixture(architecture, request.quant) if request.runtime == "llama.cpp" else None
+    quant = mixture or _plan_quant(architecture, device, request.quant, notes.append)
+    dtype = _plan_dtype(architecture, device, request.dtype, "none", notes.append)
+    workload = Workload(
+        prompt_tokens=prompt, new_tokens=new_tokens, batch=request.batch, quant=quant,
+        dtype=half_precision(device) if dtype == "fp32" and request.dtype is None else dtype,
+        kv_dtype=request.kv_dtype.lower() if request.kv_dtype else None,
+        runtime=next(known for known in RUNTIMES if known == request.runtime),
+    )  # fmt: skip
+    check_served(workload)
+    refuse_unknown(architecture, device, workload)
+    return (for_device(workload, device) if device else workload), tuple(notes)
 
 
 def _plan_tokens(architecture: Architecture, request: Request) -> tuple[int, int]:

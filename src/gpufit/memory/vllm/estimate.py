@@ -77,8 +77,10 @@ def break_down_vllm(e: Estimate) -> tuple[Row, ...]:
     own = count_rank_weights(e.architecture, e.workload.dtype, e.workload.quant, engine.tensor_parallel)
     context = runtime_fact(DRIVER_CONTEXT, e.workload.compute_capability)
     outside = {
-        "driver context": context, "outside torch": non_torch_memory(engine), "CUDA graphs": graph_memory(e.architecture)
-    }  # fmt: skip
+        "driver context": context,
+        "outside torch": non_torch_memory(engine),
+        "CUDA graphs": graph_memory(e.architecture),
+    }
     shared = f", one of {engine.tensor_parallel} ranks" if engine.tensor_parallel > 1 else ""
     return (
         Row(

@@ -13,7 +13,7 @@ from gpufit.memory.runtime import CUBLAS_WORKSPACE, Capability, runtime_fact
 from gpufit.memory.vllm.engine import SORT_FREE_SAMPLER_SINCE, Engine
 from gpufit.records import record
 
-# Bytes for each logit beside the logits in the model's dtype, v1/sample/sampler.py and ops/topk_topp_sampler.py (0.11.0):
+# Bytes for each logit beside the logits in the model's dtype, v1/sample/sampler.py, ops/topk_topp_sampler.py (0.11.0):
 # fp32 logits 4, then logits.sort(): sorted values 4, int64 indices 8, and inside the kernel the int64 positions 8 and
 # the double buffer of the radix sort 4 + 8 (torch 2.8, aten/src/ATen/native/cuda/Sort.cu, segmented_sort_pairs)
 SORTING_BYTES = 4 + 4 + 8 + 8 + 4 + 8
@@ -44,8 +44,9 @@ def estimate_profile(
 
     >>> from gpufit.facts.read import parse_config
     >>> from gpufit.memory.vllm.engine import Engine
-    >>> llama = parse_config({"model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "vocab_size": 128256,
-    ...                       "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8})
+    >>> llama = parse_config({"model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336,
+    ...                       "vocab_size": 128256, "num_hidden_layers": 32, "num_attention_heads": 32,
+    ...                       "num_key_value_heads": 8})
     >>> h100 = Engine(version=(0, 11, 0), batched_tokens=8192, sequences=1024)
     >>> round(estimate_profile(llama, "bf16", h100, (9, 0)).peak.likely_bytes / 2**30, 2)  # published: 4.76
     4.76
@@ -75,8 +76,8 @@ def estimate_profile(
 def _held_hidden(engine: Engine) -> tuple[int, int, int]:
     """Copies of the hidden states beside the widest layer.
 
-    Run eagerly (V0): the caller's input and residual, the attention's output, the layer's own output and the all-reduced
-    one (models/llama.py, LlamaDecoderLayer). Compiled (V1), the first and the last of these are freed or fused.
+    Run eagerly (V0): the caller's input and residual, the attention's output, the layer's output and the reduced one
+    (models/llama.py, LlamaDecoderLayer). Compiled (V1), the first and the last of these are freed or fused.
     """
     reduced = 1 if engine.tensor_parallel > 1 else 0
     if not engine.is_v1:

@@ -18,7 +18,7 @@ NON_TORCH_ALONE = RuntimeFact(
 NON_TORCH_RANKS = RuntimeFact(
     since=(0, 0),
     bytes=Range(250 * MIB, 560 * MIB, 700 * MIB),
-    source="vLLM 0.11.0 on 2 × H100, 0.54 to 0.55 GiB (llm-d-planner's published logs, 2026-04); 0.25 to 0.59 elsewhere",
+    source="vLLM 0.11.0 on 2 × H100, 0.54 to 0.55 GiB (llm-d-planner's logs, 2026-04); 0.25 to 0.59 elsewhere",
 )
 # Graphs of up to 67 batch sizes (compilation_config.cudagraph_capture_sizes), piecewise and whole
 GRAPHS_DENSE = RuntimeFact(
@@ -29,7 +29,7 @@ GRAPHS_DENSE = RuntimeFact(
 GRAPHS_EXPERTS = RuntimeFact(
     since=(0, 0),
     bytes=Range(100 * MIB, 700 * MIB, 1400 * MIB),
-    source="vLLM 0.11.0 on H100: 0.39 and 1.03 GiB for experts, 24 and 36 layers (llm-d-planner's published logs, 2026-04)",
+    source="vLLM 0.11.0 on H100: 0.39 and 1.03 GiB for experts, 24 and 36 layers (llm-d-planner's logs, 2026-04)",
 )
 
 

@@ -32,7 +32,7 @@ _BLOCK_STEP = 512  # kMinBlockSize
 
 @record
 class RankWeights:
-    """One rank's weights. ``stored`` is tensor data; ``held`` is what the allocator hands out for it, rotary table included.
+    """One rank's weights. ``stored`` is tensor data; ``held`` what the allocator hands out for it and the rotary table.
 
     ``held`` is what vLLM prints as "Model loading took".
     """
