@@ -22,7 +22,7 @@ ALLOWED = {
     "verdict": {"verdict", "memory", "facts", "devices.device"},
     "replay": {"replay", "memory", "facts"},
     "measure": {"measure", "memory", "facts"},
-    "accuracy": {"accuracy", "memory", "facts", "replay.allocator"},  # the simulation alone: pure arithmetic
+    "accuracy": {"accuracy", "memory", "facts", "replay.allocator", "replay.blocks"},  # the simulation alone: pure arithmetic
     "render": {"render", "verdict", "memory", "facts", "devices", "replay", "accuracy"},
 }
 # doors left open on purpose, each inside a function

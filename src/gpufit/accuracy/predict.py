@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from gpufit.accuracy.cards import Card
+from gpufit.accuracy.growth import play, play_of
 from gpufit.accuracy.measurements import Measurement
 from gpufit.accuracy.work import Refusal
 from gpufit.memory.estimate import Estimate
+from gpufit.memory.legacy import PRINTED_STEP_BYTES
 from gpufit.memory.ranges import ZERO, Range
 from gpufit.memory.runtime import driver_part
+from gpufit.memory.slack import LARGE_SEGMENT_BYTES, SMALL_SEGMENT_BYTES
 from gpufit.memory.versions import holds, parse_version
+from gpufit.records import replace
 
 # "unknown" stands for tables that do not name their meter; their scripts print torch's peak of allocated memory.
+PRINTED = Range(-PRINTED_STEP_BYTES, 0, PRINTED_STEP_BYTES)
 _ALLOCATED = ("torch_max_allocated", "unknown")
 
 
@@ -24,17 +29,19 @@ def predict(row: Measurement, estimate: Estimate, card: Card, cards: int) -> Ran
     if row.metric in _ALLOCATED:
         return allocated
     if row.metric == "torch_max_reserved":
-        return allocated + e.slack
+        return allocated + played_slack(row, e)
     if row.metric in ("nvml_process", "nvidia-smi"):
-        return _plus(allocated + e.slack + context, context, more)
+        return _plus(allocated + played_slack(row, e) + context, context, more)
     if row.metric == "nvml_device_used":
-        return _plus(allocated + e.slack + context + device, context + device, more)
+        return _plus(allocated + played_slack(row, e) + context + device, context + device, more)
     if row.metric == "torch_alloc_plus_external":  # allocated + (nvidia-smi of the device - reserved)
-        return _plus(allocated + context + device, context + device, more)
+        whole = _plus(allocated + context + device, context + device, more)
+        # nvidia-smi is sampled while torch's peak is not: the difference may come out as little as nothing
+        return Range(allocated.low_bytes, whole.likely_bytes, whole.high_bytes)
     if row.metric == "weights_only":
         return Range.exact(e.weights.total_bytes)
     if row.metric == "resident_after_load":
-        return e.resident
+        return e.resident + PRINTED
     if row.metric == "kv_cache":
         return Range.exact(e.kv_cache_bytes)
     if row.metric == "cuda_context":
@@ -42,8 +49,34 @@ def predict(row: Measurement, estimate: Estimate, card: Card, cards: int) -> Ran
     if row.metric == "activation_peak":
         return e.activations
     if row.metric == "torch_allocated_sampled_max":  # sampled between steps: what is resident then
-        return e.resident + Range.exact(e.kv_cache_bytes) + e.workspace.bytes
+        return e.resident + Range.exact(e.kv_cache_bytes) + e.workspace.bytes + PRINTED
     return Refusal(reason=f"the metric {row.metric[:40]!r} is not one that gpufit predicts")
+
+
+def played_slack(row: Measurement, e: Estimate) -> Range:
+    """Reserved minus allocated, by playing the requests through the allocator; the closed range where that is too long.
+
+    Beside the played slack two segments stand open, one of each pool. What is not played (small temporaries, the order
+    of loading) may move it by an eighth. A quantized model of earlier years may also have been loaded with the rest in
+    fp32 and cast on the device: the freed fp32 blocks stay reserved.
+    """
+    work = play_of(e.architecture, e.workload)
+    if work is None:
+        return e.slack
+    filled_at_once = row.prompt_tokens is None
+    if filled_at_once:  # the row states the full cache and not how it was filled: in few steps, most likely
+        work = replace(work, prompt=max(1, work.prompt + work.steps - 3), steps=3, wide=(), logits=())
+    peaks = play(work)
+    played = peaks.reserved_bytes - peaks.allocated_bytes
+    open_segments = SMALL_SEGMENT_BYTES + LARGE_SEGMENT_BYTES
+    cast = 0
+    if e.workload.library_version is not None and e.weights.quantized_bytes:
+        stored_scales = e.weights.quantized_bytes - e.weights.quantized_parameters // 2
+        cast = 2 * e.weights.kept_bytes + 2 * max(0, stored_scales)
+    if filled_at_once:
+        cast += e.activations.high_bytes + e.kv_cache_bytes
+    high = played + played // 8 + 3 * open_segments + cast
+    return Range(min(SMALL_SEGMENT_BYTES, played), played + open_segments // 2, high)
 
 
 def _brought_back(e: Estimate, more: int) -> Range:

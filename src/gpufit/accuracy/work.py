@@ -16,9 +16,13 @@ _TRANSFORMERS = re.compile(r"transformers\s+(\d+\.\d+(?:\.\d+)?)")
 _TORCH = re.compile(r"torch\s+(\d+\.\d+(?:\.\d+)?)")
 _KERNEL = re.compile(r"kernel (exllamav1|exllamav2|exllama|autogptq-cuda-old)\b")
 _ATTENTION: dict[str, AttentionKernel] = {"eager": "eager", "sdpa": "sdpa", "flash": "flash", "flash2": "flash"}
+# modelling code of transformers; the second brings kernels of its own and is read through sampled allocations alone
+_ENGINES = ("transformers", "GPTQ-for-LLaMa(transformers)")
+# the newest transformers release when the engine's measurements were committed (2023-08-05)
+_RELEASE_OF = {"GPTQ-for-LLaMa(transformers)": "4.31.0"}
 _FLOATS = ("fp32", "fp16", "bf16")
 # formats whose group a row left open: what the loader of that name does by default
-_QUANT_NAMES = {"": "none", "gptq-int8": "gptq-int8-g128", "gptq-int4": "gptq-int4-g128"}
+_QUANT_NAMES: dict[str, str] = {"": "none", "gptq-int8": "gptq-int8-g128", "gptq-int4": "gptq-int4-g128"}
 _GROUPLESS = {"gptq-int4": "gptq-int4"}
 
 
@@ -33,9 +37,10 @@ def plan_row(row: Measurement, architecture: Architecture, card: Card) -> Worklo
     """The workload that the row describes."""
     if row.training:
         return Refusal(reason="training is not estimated yet")
-    if row.engine != "transformers":
+    if row.engine not in _ENGINES:
         return Refusal(reason=f"the runtime {row.engine[:40]} is not estimated")
-    quant = _QUANT_NAMES.get(row.quant_method, row.quant_method)
+    names = _QUANT_NAMES if row.engine == "transformers" else {"": "none"}
+    quant = names.get(row.quant_method, row.quant_method)
     if quant != "none" and quant not in MATRIX_PARTS:
         return Refusal(reason=f"the quantization {quant[:40]} is not estimated")
     dtype = _dtype(row, quant, architecture)
@@ -48,6 +53,8 @@ def plan_row(row: Measurement, architecture: Architecture, card: Card) -> Worklo
     version = _TRANSFORMERS.search(row.engine_version)
     bare = re.fullmatch(r"\d+\.\d+(\.\d+)?", row.engine_version)
     library = version[1] if version else bare[0] if bare else season_version(torch[1]) if torch else None
+    if library is None and row.engine in _RELEASE_OF:
+        library = _RELEASE_OF[row.engine]
     kernel = _KERNEL.search(row.notes)
     return Workload(
         prompt_tokens=prompt, new_tokens=new, batch=row.batch or 1, dtype=dtype, quant=quant,  # type: ignore[arg-type]
@@ -83,5 +90,5 @@ def _tokens(row: Measurement, architecture: Architecture) -> tuple[int, int] | R
         return 1, 0
     if row.kv_tokens is not None:
         each = row.kv_tokens // (row.batch or 1)
-        return (1, each) if architecture.generates and each > 1 else (max(1, each), 0)
+        return (1, each - 1) if architecture.generates and each > 1 else (max(1, each), 0)
     return Refusal(reason="the row states no number of tokens")
