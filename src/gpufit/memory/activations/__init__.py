@@ -48,6 +48,7 @@ _MODULES = {  # module of this package that offers plan(architecture, workload):
     "towers": "clip vit",
     "llama4": "llama4",
     "mimo": "mimo_v2_flash",
+    "deepseek_v4": "deepseek_v4",
     "gemma4": "gemma4",
     "mpt": "mpt",
     "moe": "moe shared_moe olmoe granitemoe phimoe minimax_m2 glm4_moe ernie4_5_moe hunyuan_moe mla_moe "

@@ -294,7 +294,7 @@ def _query_norm_moments(block: Block, c: Setting, around: Expr) -> list[Moment]:
 
 
 def _attention_moments(block: Block, c: Setting, stream: Expr, around: Expr) -> list[Moment]:
-    repeated = 2 * (P * q * b) if c.grouped else NOTHING
+    repeated = P * b * (q + o) if c.grouped else NOTHING
     projections = T * b * block.projections
     if c.kernel == "eager":
         repeated = repeated if block.repeats else NOTHING
@@ -325,7 +325,7 @@ def _attention_moments(block: Block, c: Setting, stream: Expr, around: Expr) -> 
         # keys and values where enable_gqa asks for it; queries and keys times √scale; the product; the mask added
         wide = T * (4 * q) + P * (4 * (k + v)) if c.half else NOTHING
         scaled = P * (4 * (k if c.shared and not block.repeats else NOTHING))
-        repeated = 2 * (P * q * b) if block.repeats else NOTHING
+        repeated = P * b * (q + o) if block.repeats else NOTHING
         grown = stream + projections + repeated + wide + T * (4 * q) + around
         return [
             Moment(

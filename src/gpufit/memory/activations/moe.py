@@ -49,6 +49,7 @@ class Routed:
 FORMS: dict[str, Routed] = {
     # by model_type where families of one form differ, else by form
     "moe": Routed(),
+    "mixtral": Routed(fp32_weights=True),  # MixtralTopKRouter leaves its softmax in fp32
     "qwen3_moe": Routed(block=replace(LLAMA, query_norm="before values")),
     "shared_moe": Routed(shared="before"),
     "olmoe": Routed(block=replace(LLAMA, query_norm="before values")),
@@ -63,7 +64,7 @@ FORMS: dict[str, Routed] = {
     # GptOssExperts._apply_gate beside its rows of biases: gate and up, both clamped, glu, up + 1 and the product;
     # eager attention appends a sink to the scores and keeps them, their shifted copy and the softmax
     "gpt_oss": Routed(block=replace(LLAMA, norm="wide rms", scores="sum and same", eager_only=True), gate=h + 9 * w),
-    "hunyuan_moe": Routed(shared="before"),
+    "hunyuan_moe": Routed(shared="before", fp32_weights=True),  # its gate stays fp32
 }
 
 
