@@ -77,7 +77,7 @@ def count_kv_buffer(
     block = cache_type(kv_type)
     full = padded_cells(context_tokens)
     sizes: list[int] = []
-    cells: list[int] = []
+    cells: dict[bool, int] = {}  # by whether the layer has a window: one mask for each of the two caches
     for layers in architecture.cache:
         if layers.kind == "shared":
             continue
@@ -85,9 +85,9 @@ def count_kv_buffer(
         if layers.window_tokens is not None and not swa_full:
             held = padded_cells(min(full, layers.window_tokens + ubatch_tokens))
         sizes += [sequences * (_entry_bytes(layers, block) * held + _state_bytes(layers))] * layers.layers
-        if layers.elements_per_token and held not in cells:
-            cells.append(held)
-    return KvBuffer(layer_bytes=tuple(sizes), cells=tuple(sorted(cells, reverse=True)) or (full,))
+        if layers.elements_per_token:
+            cells.setdefault(layers.window_tokens is not None, held)
+    return KvBuffer(layer_bytes=tuple(sizes), cells=tuple(cells[kind] for kind in sorted(cells)) or (full,))
 
 
 def count_encoder_buffer(architecture: Architecture, cells: int) -> int:

@@ -98,7 +98,7 @@ def count_compute_buffer(
     tokens = min(ubatch_tokens, context_tokens * sequences)
     vocabulary = architecture.vocab_size if architecture.generates else 0
     outputs = tokens if all_logits else min(sequences, tokens)
-    batch = Batch(tokens=tokens, cells=cells, outputs=outputs, flash=flash)
+    batch = Batch(tokens=tokens, cells=cells, outputs=outputs, flash=flash, cached=bool(architecture.cache))
     return peak_bytes(layer_graph(stack, vocabulary, batch))
 
 

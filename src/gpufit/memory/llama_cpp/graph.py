@@ -1,7 +1,7 @@
 """The graph of one prompt batch, as sizes: what each operation of a layer writes, in fp32.
 
 Source: src/llama-graph.cpp, build_norm, build_attn, build_attn_mha, build_ffn, build_moe_ffn; src/models has their order.
-Two layers and the head are enough: every layer lies where the one before it lay.
+A few layers and the head are enough: after four, every layer lies where the one before it lay.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from gpufit.memory.llama_cpp.allocator import Node
 from gpufit.records import record
 
 FLOAT_BYTES = 4  # activations are F32 throughout
+_SETTLED_LAYERS = 4
 _INDEX_BYTES = 8  # set_rows takes I64 rows of the cache
 _MASK_ELEMENT_BYTES = 2  # the mask is F16 under flash attention (llm_graph_input_attn_kv), F32 without
 
@@ -23,16 +24,18 @@ class Batch:
     cells: tuple[int, ...]  # of one stream; a second entry for the layers with a window
     outputs: int
     flash: bool = True
+    cached: bool = True  # False for an encoder, whose keys and values go into no cache
     on_host: bool = False  # one buffer for all, the embedding's two ways in included, as on a machine without a GPU
 
 
-def layer_graph(stack: Stack, vocab_size: int, batch: Batch, *, layers: int = 2) -> tuple[Node, ...]:
+def layer_graph(stack: Stack, vocab_size: int, batch: Batch, *, layers: int | None = None) -> tuple[Node, ...]:
     """The tensors of a decoder or encoder in execution order, for ``allocator.peak_bytes``."""
+    layers = min(stack.layers, _SETTLED_LAYERS) if layers is None else layers
     graph = _Graph()
     tokens, hidden = batch.tokens, batch.tokens * stack.hidden
     ids = graph.add(tokens, is_input=True)
     positions = graph.add(tokens, is_input=True)
-    rows = graph.add_bytes(2 * tokens * _INDEX_BYTES if batch.flash else _transposed_rows(stack, tokens), is_input=True)
+    rows = graph.add_bytes(_row_index_bytes(stack, batch), is_input=True)
     element = _MASK_ELEMENT_BYTES if batch.flash else FLOAT_BYTES
     masks = [graph.add_bytes(tokens * cells * element, is_input=True) for cells in batch.cells]
     chosen = graph.add(batch.outputs, is_input=True)
@@ -82,10 +85,15 @@ class _Graph:
         return self.nodes[index].size_bytes // FLOAT_BYTES
 
 
-def _transposed_rows(stack: Stack, tokens: int) -> int:
-    """Without flash attention values lie transposed, and each element gets a row of its own (build_input_v_idxs)."""
-    a = stack.attention
-    return tokens * _INDEX_BYTES * (1 + (_cached_widths(a)[1] if a else 0))
+def _row_index_bytes(stack: Stack, batch: Batch) -> int:
+    """A row for each key and value; without flash attention values lie transposed, and each element has a row.
+
+    Source: src/llama-kv-cache.cpp, build_input_k_idxs and build_input_v_idxs.
+    """
+    if not batch.cached or stack.attention is None:
+        return 0
+    values = 1 if batch.flash else _cached_widths(stack.attention)[1]
+    return batch.tokens * _INDEX_BYTES * (1 + values)
 
 
 def _second_way_in(graph: _Graph, hidden: int, ids: int) -> None:

@@ -1,0 +1,88 @@
+"""``check --runtime vllm`` and ``--runtime llama.cpp``: the same contract, and the line to type."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpufit.cli.main import main
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any]:
+    code = main(["check", *arguments, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_vllm_answers_with_transformers_keys_and_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    _, plain = run_json(capsys, "llama-2-7b", "--gpu", "rtx-4090")
+    code, served = run_json(capsys, "llama-2-7b", "--gpu", "rtx-4090", "--runtime", "vllm")
+    assert code == 0
+    assert set(served) - set(plain) == {"runtime_plan"}
+    assert [row["name"] for row in served["breakdown"]] == [row["name"] for row in plain["breakdown"]]
+    for end, key in (("low_bytes", "low_bytes"), ("bytes", "likely_bytes"), ("high_bytes", "high_bytes")):
+        assert sum(row[end] for row in served["breakdown"]) == served["totals"]["process"][key]
+    plan = served["runtime_plan"]
+    assert plan["command"].startswith("vllm serve meta-llama/Llama-2-7b-hf ")
+    assert 0 < plan["gpu_memory_utilization"] <= plan["most_gpu_memory_utilization"] < 1
+    assert plan["largest_concurrency"] == served["largest_batch"] >= 1
+
+
+def test_two_cards_hold_half_of_the_weights_each(capsys: pytest.CaptureFixture[str]) -> None:
+    _, one = run_json(capsys, "llama-2-7b", "--gpu", "a100-80gb", "--runtime", "vllm")
+    _, two = run_json(capsys, "llama-2-7b", "--gpu", "a100-80gbx2", "--runtime", "vllm")
+    assert two["breakdown"][0]["bytes"] == pytest.approx(one["breakdown"][0]["bytes"] / 2, rel=0.01)
+    assert "--tensor-parallel-size 2" in two["runtime_plan"]["command"]
+
+
+def test_llama_cpp_offloads_what_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    code, whole = run_json(capsys, "llama-2-7b", "--vram", "16GiB", "--quant", "q4_k_m", "--runtime", "llama.cpp")
+    assert code == 0
+    assert whole["workload"]["quant"] == "gguf-q4_k_m"
+    assert whole["runtime_plan"]["n_gpu_layers"] == whole["runtime_plan"]["all_layers"] == 33
+    code, part = run_json(capsys, "llama-2-7b", "--vram", "4GiB", "--quant", "q4_k_m", "--runtime", "llama.cpp")
+    assert code == 1
+    assert 0 < part["runtime_plan"]["n_gpu_layers"] < 33
+    assert f"-ngl {part['runtime_plan']['n_gpu_layers']}" in part["runtime_plan"]["command"]
+
+
+def test_the_command_ends_the_text_and_is_what_code_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    for runtime, beginning in (("vllm", "vllm serve "), ("llama.cpp", "llama-server ")):
+        assert main(["check", "gpt2", "--vram", "8GiB", "--runtime", runtime]) == 0
+        text = capsys.readouterr().out
+        assert main(["check", "gpt2", "--vram", "8GiB", "--runtime", runtime, "--code"]) == 0
+        code = capsys.readouterr().out
+        assert code.startswith(beginning)
+        assert code in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--runtime", "ollama"], 2),
+        (["--runtime", "vllm", "--quant", "bnb-fp4"], 2),
+        (["--runtime", "vllm", "--quant", "q4_k_m"], 2),
+        (["--runtime", "llama.cpp", "--quant", "bnb-nf4"], 2),
+        (["--runtime", "llama.cpp", "--kv-dtype", "fp8"], 2),
+        (["--runtime", "vllm", "--kv-dtype", "q8_0"], 2),
+    ],
+)
+def test_what_a_runtime_does_not_have_is_refused(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
+) -> None:
+    assert main(["check", "llama-2-7b", "--vram", "24GiB", *arguments]) == code
+    assert "hint:" in capsys.readouterr().err
+
+
+def test_a_tower_that_vllm_profiles_is_undecided(capsys: pytest.CaptureFixture[str]) -> None:
+    code, answer = run_json(capsys, "gemma-3-4b", "--vram", "24GiB", "--runtime", "vllm")
+    assert code == 3
+    assert answer["error"]["code"] == "unknown"
+
+
+def test_the_schema_knows_the_plan() -> None:
+    schema = json.loads((Path(__file__).parents[2] / "schema" / "gpufit.schema.json").read_text(encoding="utf-8"))
+    plan = schema["$defs"]["check"]["properties"]["runtime_plan"]
+    assert plan["required"] == ["command", "runtime", "version"]
