@@ -13,7 +13,7 @@ from gpufit.facts.architecture import Architecture, Attention, CacheLayers, Stac
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
 from gpufit.facts.families.record import even_attention, finish, head_of, labels, unknown_class
-from gpufit.records import record
+from gpufit.records import record, replace
 
 
 @record
@@ -114,7 +114,12 @@ def _read(config: Config, layout: Layout) -> Architecture:
 
 def _side(config: Config, layout: Layout, name: Literal["encoder", "decoder"]) -> Side:
     positions = f"max_{name}_position_embeddings" if layout is LED else "max_position_embeddings"
-    return side(config, name, positions=config.size(positions, 16384 if name == "encoder" and layout is LED else 1024))
+    if layout is not LED or name == "decoder":
+        return side(config, name, positions=config.size(positions, 1024))
+    several = isinstance(config.raw("attention_window"), (list, tuple))
+    window = max(config.list("attention_window")) if several else config.size("attention_window", 512)
+    encoder = side(config, name, positions=config.size(positions, 16384))
+    return replace(encoder, attention=replace(encoder.attention, window_tokens=window))
 
 
 def side(config: Config, name: Literal["encoder", "decoder"], *, positions: int) -> Side:

@@ -48,6 +48,7 @@ _MODULES = {  # module of this package that offers plan(architecture, workload):
     "towers": "clip vit",
     "llama4": "llama4",
     "mimo": "mimo_v2_flash",
+    "led": "led",
     "deepseek_v4": "deepseek_v4",
     "gemma4": "gemma4",
     "mpt": "mpt",

@@ -96,5 +96,12 @@ def _letters(architecture: Architecture, sizes: Sizes, cached: int, prompt: int)
         if "compressor" in group.name and group.name.endswith(("kv_proj.weight", "gate_proj.weight")):
             kept += group.shape[0] * sum(map(len, group.indices))
     return sizes._replace(
-        U=sizes.B * prompt * kept, s=width // heads if heads else 0, m=streams, n=heads, i=width, y=sizes.T * entries, p=sizes.B * (sizes.C + entries), P=sizes.B * cached
+        U=sizes.B * prompt * kept,
+        s=width // heads if heads else 0,
+        m=streams,
+        n=heads,
+        i=width,
+        y=sizes.T * entries,
+        p=sizes.B * (sizes.C + entries),
+        P=sizes.B * cached,
     )

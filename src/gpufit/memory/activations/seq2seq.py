@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from gpufit.errors import Undecided
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Course
 from gpufit.memory.activations.quantized import linear_moments
@@ -157,11 +156,6 @@ def _decoder(form: str, setting: Setting) -> Contest:
 
 def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
     """Encode, then the first and the last step of the decoder."""
-    if architecture.model_type == "led":
-        raise Undecided(
-            "gpufit has no activation formula for LED's sliding-window attention",
-            hint="gpufit replay runs the real modelling code instead",
-        )
     encoder = next(s for s in architecture.stacks if s.role in ("encoder", "audio"))
     decoder = next((s for s in architecture.stacks if s.role in ("decoder", "text")), None)
     tokens = encoder.positions or workload.prompt_tokens
