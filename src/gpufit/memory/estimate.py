@@ -118,7 +118,9 @@ def _decisive(
     """
     best, best_bytes = phases[0], -1
     for phase in phases:
-        if phase.name == "decode":
+        if not phase.cache_tokens:  # an encoder runs before there is a cache
+            cache = 0
+        elif phase.name == "decode":
             cache = final_cache + unpacked_layer_bytes(architecture, workload)
         else:
             cache = count_cache(architecture, workload, after_prefill=True)
