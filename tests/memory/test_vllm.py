@@ -76,6 +76,24 @@ def test_a_rank_holds_its_share_and_ranks_beyond_the_key_heads_copy_them() -> No
     assert sixteen - norms == (one - norms) // 16 + 32 * 2 * (128 * 4096 * 2) // 2
 
 
+@pytest.mark.parametrize(
+    ("name", "ranks", "printed_gib", "digits"),
+    [
+        ("deepseek-ai__DeepSeek-R1-Distill-Qwen-14B", 2, 13.9476, 0.005),
+        ("Qwen__Qwen3-32B", 2, 30.59, 0.01),
+        ("meta-llama__Llama-3.1-8B-Instruct", 1, 14.9888, 0.0001),
+        ("Qwen__Qwen3-0.6B", 1, 1.12, 0.005),
+    ],
+)
+def test_weights_are_what_vllm_prints_after_loading(
+    shared: Path, name: str, ranks: int, printed_gib: float, digits: float
+) -> None:
+    """With the rests of 2 MiB segments that the allocator cannot split off, 160 MiB of the first one."""
+    architecture = parse_config(json.loads((shared / "configs" / f"{name}.json").read_text(encoding="utf-8")))
+    held = count_rank_weights(architecture, "bf16", "none", ranks).held.likely_bytes
+    assert held / 2**30 == pytest.approx(printed_gib, abs=digits)
+
+
 def test_the_vocabulary_is_padded_to_64() -> None:
     odd = parse_config({**LLAMA, "vocab_size": 128257, "tie_word_embeddings": True})
     even = parse_config({**LLAMA, "vocab_size": 128320, "tie_word_embeddings": True})
@@ -113,7 +131,8 @@ def test_windows_and_full_layers_share_blocks_in_groups() -> None:
     window = -(-(1024 - 1 + 2048) // 16) + 1
     assert pool.block_bytes == 4 * page
     assert pool.request_blocks == 32768 // 16 + 6 * window
-    assert pool.requests_in(pool.bytes_for(3)) == 3 and pool.requests_in(pool.bytes_for(3) - 1) == 2
+    assert pool.requests_in(pool.bytes_for(3)) == 3
+    assert pool.requests_in(pool.bytes_for(3) - 1) == 2
 
 
 def test_before_the_hybrid_pool_windows_cached_every_token() -> None:
