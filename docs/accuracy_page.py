@@ -1,0 +1,26 @@
+"""Writes docs/accuracy.md and docs/accuracy.svg. ``python docs/accuracy_page.py``; a test fails where they are old."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gpufit.accuracy.published import CITATIONS, TABLE
+from gpufit.api import validate
+from gpufit.render.validate_page import render_page
+from gpufit.render.validate_svg import render_plot
+
+DOCS = Path(__file__).parent
+
+
+def pages() -> dict[Path, str]:
+    """The files and what should stand in them."""
+    validation = validate(TABLE, environ={})
+    return {
+        DOCS / "accuracy.md": render_page(validation, CITATIONS, plot="accuracy.svg"),
+        DOCS / "accuracy.svg": render_plot(validation),
+    }
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
