@@ -230,11 +230,13 @@ def list_models(
     from gpufit.sources.compiled import user_cache_dir
     from gpufit.verdict.listing import Listed as Row
     from gpufit.verdict.listing import ListFilter as Filter
-    from gpufit.verdict.listing import from_plain, list_entries, to_plain
+    from gpufit.verdict.listing import check_family, from_plain, list_entries, to_plain
 
     environment = os.environ if environ is None else environ
     wanted = filters or Filter()
-    entries = tuple(entry for entry in load_catalog(catalog, environment).entries if wanted.admits(entry))
+    known = load_catalog(catalog, environment).entries
+    check_family(wanted.family, (entry.family for entry in known))
+    entries = tuple(entry for entry in known if wanted.admits(entry))
     if not fits and vram is None and gpu is None:
         return tuple(Row(entry=entry) for entry in entries)
     device = find_device(vram=vram, gpu=gpu, environ=environment)

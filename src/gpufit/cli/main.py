@@ -17,6 +17,8 @@ _INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; expected failures are one sentence and a hint, never a traceback."""
     args = list(sys.argv[1:] if arguments is None else arguments)
+    if sys.stdout is None:  # started with standard output closed
+        return _MISUSE
     try:
         quick = quick_call(args, os.environ)
         code = _through_typer(args) if quick is None else quick[0](**quick[1])
@@ -29,6 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # the reader went away (``gpufit list | head``); keep the interpreter from flushing into the closed pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # the disk is full, say; files that are read have errors of their own
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open until the interpreter ends
+        sys.stderr.write(f"gpufit: cannot write the answer: {error.strerror or error}\n")
+        return _MISUSE
     return code
 
 

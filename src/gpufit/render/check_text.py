@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpufit.memory.ranges import Range
+from gpufit.memory.solve import LARGEST_SEARCHED_BATCH
 from gpufit.render.text import Screen, table, wrap
 from gpufit.units import format_bytes, format_count, format_gib
 from gpufit.verdict.advise import Option
@@ -127,7 +128,8 @@ def _limits(check: Check, screen: Screen) -> list[str]:
         at_most = " (the model's maximum)" if longest == check.subject.architecture.max_context_tokens else ""
         parts.append(f"longest context that fits: {longest:,} tokens{at_most}" if longest else "no context fits")
     batch = check.largest_batch
-    parts.append(f"largest batch: {batch:,}" if batch else "not even a batch of 1 fits safely")
+    at_least = "at least " if batch == LARGEST_SEARCHED_BATCH else ""
+    parts.append(f"largest batch: {at_least}{batch:,}" if batch else "not even a batch of 1 fits safely")
     return wrap("; ".join(parts), screen.width)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gpufit.facts.dtypes import TORCH_NAME
 from gpufit.memory.workload import Quantization, Workload
+from gpufit.units import format_gib
 from gpufit.verdict.check import Check, Subject
 
 _AUTO_CLASS = (
@@ -64,8 +65,10 @@ def render_code(check: Check) -> str:
     """
     if check.runtime_plan is not None:
         return check.runtime_plan.command + "\n"
-    option = check.recommendation if check.recommendation is not None else check.asked
-    return loading_code(check.subject, option.workload, check.device.count)
+    if check.recommendation is not None:
+        return loading_code(check.subject, check.recommendation.workload, check.device.count)
+    warning = f"# This does not fit: nothing that was tried fits {format_gib(check.asked.budget_bytes)}.\n"
+    return warning + loading_code(check.subject, check.asked.workload, check.device.count)
 
 
 def loading_code(subject: Subject, workload: Workload, devices: int = 1) -> str:
@@ -73,8 +76,12 @@ def loading_code(subject: Subject, workload: Workload, devices: int = 1) -> str:
     model_class = auto_class(subject)
     config = quantization_arguments(workload)
     processor = _PROCESSOR_OF_TASK.get(subject.architecture.task, "AutoTokenizer")
+    if subject.architecture.task == "vision" and len(subject.architecture.stacks) > 1:
+        processor = "AutoProcessor"  # CLIP and its kin take text beside pictures
     imports = sorted({model_class, processor, *([config.partition("(")[0]] if config else [])})
     source = subject.hub_id or subject.name
+    if source.endswith((".json", ".safetensors")):
+        source = source.rpartition("/")[0] or "."  # transformers loads folders
     lines = ["import torch", f"from transformers import {', '.join(imports)}", "", f'model_id = "{source}"']
     if workload.quant in ("gptq-int4-g128", "awq-int4-g128"):
         lines.append(f"# {workload.quant} is made beforehand: name a repository that holds such weights")

@@ -33,6 +33,10 @@ LOADABLE: tuple[tuple[Quantization, tuple[int, int]], ...] = (
 # Sources: transformers 5.23.0, quantizer_finegrained_fp8.py (8.9) and quantizer_mxfp4.py (7.5).
 STORED: dict[str, tuple[Quantization, tuple[int, int]]] = {"fp8": ("fp8", (8, 9)), "mxfp4": ("mxfp4", (7, 5))}
 
+# Compute capability that a quantization's kernels need. Sources: bitsandbytes 0.50 documentation; transformers
+# 5.23.0, quantizers/quantizer_finegrained_fp8.py and quantizer_mxfp4.py.
+NEEDS: dict[str, tuple[int, int]] = {**dict(LOADABLE), "bnb-fp4": (6, 0), **dict(STORED.values())}
+
 
 @record
 class Option:
@@ -82,12 +86,21 @@ class Adviser:
         return max(share.process.high_bytes, share.load_peak.high_bytes)
 
     def longest_context(self, workload: Workload) -> int:
-        """Longest context in tokens that is judged ``fits``; 0 when none is."""
-        return solve_context(self.architecture, workload, self.need, self.budget.budget_bytes)
+        """Longest context in tokens that is judged ``fits``; 0 when none is.
+
+        Never less than the asked one where that fits: kernels change with the length, so memory may fall as it grows.
+        """
+        if self.architecture.task == "vision" and self.architecture.max_context_tokens is None:
+            return workload.context_tokens  # pictures have one length
+        found = solve_context(self.architecture, workload, self.need, self.budget.budget_bytes)
+        asked = workload.context_tokens
+        return asked if found < asked and self.weigh(workload).verdict == "fits" else found
 
     def largest_batch(self, workload: Workload) -> int:
-        """Largest batch that is judged ``fits``; 0 when none is."""
-        return solve_batch(self.architecture, workload, self.need, self.budget.budget_bytes)
+        """Largest batch that is judged ``fits``; 0 when none is, and never less than an asked one that fits."""
+        found = solve_batch(self.architecture, workload, self.need, self.budget.budget_bytes)
+        asked = workload.batch
+        return asked if found < asked and self.weigh(workload).verdict == "fits" else found
 
     def best_precision(self, workload: Workload) -> Option | None:
         """The least lossy format that fits the workload, else the least lossy that is tight, else None."""
@@ -164,8 +177,21 @@ class Adviser:
         for quant, capability in self._loadable(w)[1:]:
             if w.quant == "none" and _can_run(self.device, capability):
                 yield from self._quantized(w, quant)
-        for device in larger():
-            yield Adviser(self.architecture, device, make_budget(device)).weigh(w, f"a larger card: {device.name}")
+        yield from self._cards(w, larger())
+
+    def _cards(self, workload: Workload, cards: tuple[Device, ...]) -> Iterator[Option]:
+        """The same work on larger cards that can run it, one of each size."""
+        tried: set[int | None] = set()
+        for card in cards:
+            asked = replace(workload, compute_capability=card.compute_capability)
+            if card.total_bytes in tried or not _serves(card, asked):
+                continue
+            option = Adviser(self.architecture, card, make_budget(card, self.budget.reserve_bytes)).weigh(
+                asked, f"a larger card: {card.name}"
+            )
+            if option.verdict != "no":
+                tried.add(card.total_bytes)
+            yield option
 
     def _shorter(self, workload: Workload, prefix: str = "") -> Iterator[Option]:
         context = self.longest_context(workload)
@@ -190,6 +216,15 @@ def _smaller_cache(workload: Workload) -> str:
     from gpufit.memory.serving import SMALLER_CACHE
 
     return SMALLER_CACHE[workload.runtime]
+
+
+def _serves(card: Device, workload: Workload) -> bool:
+    """Whether a card that is offered runs CUDA and what the workload asks: dtype, quantization, attention kernel."""
+    needs = [NEEDS.get(workload.quant, (0, 0)), (8, 0) if workload.attention == "flash" else (0, 0)]
+    if workload.dtype == "bf16":
+        needs.append((8, 0))
+    capability = card.compute_capability
+    return card.vendor in ("NVIDIA", None) and capability is not None and capability >= max(needs)
 
 
 def _can_run(device: Device, capability: tuple[int, int]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from gpufit.memory.estimate import Estimate
 from gpufit.memory.ranges import Range
 
 Verdict = Literal["fits", "tight", "no", "unknown"]
@@ -19,19 +18,3 @@ def judge(need: Range, budget_bytes: int) -> Verdict:
     if need.high_bytes <= budget_bytes:
         return "fits"
     return "tight" if need.likely_bytes <= budget_bytes else "no"
-
-
-def judge_estimate(estimate: Estimate, budget_bytes: int) -> Verdict:
-    """Running and loading must both fit; the worse verdict holds."""
-    verdicts = (judge(estimate.process, budget_bytes), judge(estimate.load_peak, budget_bytes))
-    return "no" if "no" in verdicts else "tight" if "tight" in verdicts else "fits"
-
-
-def safe_need(estimate: Estimate) -> int:
-    """The bytes that must be within the budget for ``fits``: what the solver searches with."""
-    return max(estimate.process.high_bytes, estimate.load_peak.high_bytes)
-
-
-def likely_need(estimate: Estimate) -> int:
-    """The bytes that must be within the budget for at least ``tight``."""
-    return max(estimate.process.likely_bytes, estimate.load_peak.likely_bytes)

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Any, Protocol, get_args
 
 from gpufit.devices.device import Device
-from gpufit.errors import Undecided, Unsupported, UsageError
+from gpufit.errors import Undecided, UnknownName, Unsupported, UsageError
 from gpufit.facts.architecture import Architecture, Task
 from gpufit.memory.ranges import Range
 from gpufit.memory.workload import QUANTIZATIONS, Workload
-from gpufit.records import as_dict, record
+from gpufit.records import as_dict, record, replace
 from gpufit.units import parse_count
 from gpufit.verdict.advise import Adviser, Option
 from gpufit.verdict.budget import Budget, make_budget
@@ -64,7 +64,7 @@ class ListFilter:
     def admits(self, entry: Entry) -> bool:
         """Whether an entry passes, the device aside."""
         return (
-            (self.family is None or entry.family.lower() == self.family.lower())
+            (self.family is None or _plain_name(entry.family) == _plain_name(self.family))
             and (self.task is None or entry.task == self.task)
             and (self.max_params is None or entry.parameters <= self.max_params)
         )
@@ -102,7 +102,10 @@ def _weigh(entry: Entry, device: Device, budget: Budget, request: Request, quant
     """The best option for one model; none where nothing fits or nothing is known."""
     try:
         adviser = Adviser(entry.architecture(), device, budget)
-        workload, _ = plan_workload(adviser.architecture, adviser.device, _bounded(request, adviser, quant))
+        longest = adviser.architecture.max_context_tokens
+        if request.context is not None and longest is not None and request.context > longest:
+            return Listed(entry=entry)
+        workload, _ = plan_workload(adviser.architecture, adviser.device, replace(request, quant=quant))
         option = adviser.weigh(workload, workload.quant) if quant else adviser.best_precision(workload)
     except (Undecided, Unsupported):
         return Listed(entry=entry)
@@ -151,13 +154,19 @@ def from_plain(entries: Iterable[Entry], plain: Iterable[list[Any]], device: Dev
     )
 
 
-def _bounded(request: Request, adviser: Adviser, quant: str | None) -> Request:
-    """The request at no more than the model's own maximum: one list holds models of unlike lengths."""
-    longest = adviser.architecture.max_context_tokens
-    context = request.context
-    if context is not None and longest is not None:
-        context = min(context, longest)
-    return Request(context=context, batch=request.batch, quant=quant)
+def _plain_name(family: str) -> str:
+    """A family's name without case, hyphens and spaces: gpt2 is GPT-2."""
+    return "".join(letter for letter in family.lower() if letter.isalnum())
+
+
+def check_family(family: str | None, known: Iterable[str]) -> None:
+    """Raise UnknownName where no entry is of that family."""
+    names = sorted(set(known))
+    if family is not None and _plain_name(family) not in map(_plain_name, names):
+        from difflib import get_close_matches
+
+        near = get_close_matches(family[:40].lower(), [name.lower() for name in names], n=3, cutoff=0.4)
+        raise UnknownName("family", family[:40], tuple(near), hint="gpufit list shows all")
 
 
 def sort_listed(listed: tuple[Listed, ...], key: str) -> tuple[Listed, ...]:

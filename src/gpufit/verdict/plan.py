@@ -12,20 +12,13 @@ from gpufit.facts.kernels import attention_kernels
 from gpufit.memory.kv_cache import KV_DTYPES
 from gpufit.memory.workload import ATTENTION_KERNELS, QUANTIZATIONS, AttentionKernel, Quantization, Runtime, Workload
 from gpufit.records import record
-from gpufit.verdict.advise import STORED
+from gpufit.verdict.advise import NEEDS, STORED
 
 RUNTIMES: tuple[Runtime, ...] = ("transformers", "vllm", "llama.cpp")
 DEFAULT_CONTEXT_TOKENS = 4096
 DEFAULT_NEW_TOKENS = 256
 LARGEST_BATCH = 1 << 20
 LARGEST_CONTEXT = 1 << 30
-
-# compute capability that a quantization's kernels need; sources: bitsandbytes 0.50 documentation,
-# transformers 5.23.0 quantizers/quantizer_finegrained_fp8.py ("compute capability >= 8.9")
-_NEEDS: dict[str, tuple[int, int]] = {
-    "bnb-int8": (7, 5), "bnb-nf4": (6, 0), "bnb-nf4-dq": (6, 0), "bnb-fp4": (6, 0), "fp8": (8, 9),
-    "mxfp4": (7, 5),
-}  # fmt: skip
 
 
 @record
@@ -53,7 +46,7 @@ def plan_workload(
     """
     notes: list[str] = []
     prompt, new_tokens = _plan_tokens(architecture, request)
-    if not 1 <= request.batch <= LARGEST_BATCH:
+    if type(request.batch) is not int or not 1 <= request.batch <= LARGEST_BATCH:
         raise UsageError(f"--batch {request.batch} is not from 1 to {LARGEST_BATCH:,}", hint="use --batch 1")
     if request.runtime not in RUNTIMES:
         raise UsageError(f"unknown runtime {request.runtime[:40]!r}", hint=f"--runtime takes {', '.join(RUNTIMES)}")
@@ -99,6 +92,8 @@ def _plan_tokens(architecture: Architecture, request: Request) -> tuple[int, int
     for name, value, low in (
         ("--context", request.context, 1), ("--prompt", request.prompt, 1), ("--new-tokens", request.new_tokens, 0),
     ):  # fmt: skip
+        if value is not None and type(value) is not int:
+            raise UsageError(f"{name} {str(value)[:40]!r} is not a whole number", hint=f"use {name} 1024")
         if value is not None and not low <= value <= LARGEST_CONTEXT:
             raise UsageError(f"{name} {value} is not from {low} to {LARGEST_CONTEXT:,}", hint=f"use {name} 1024")
     context, prompt, new_tokens = request.context, request.prompt, request.new_tokens
@@ -166,7 +161,7 @@ def _plan_quant(
     for known in QUANTIZATIONS:
         if known != wanted.lower():
             continue
-        needs = _NEEDS.get(known, (0, 0))
+        needs = NEEDS.get(known, (0, 0))
         if device and device.compute_capability is not None and device.compute_capability < needs:
             raise Unsupported(
                 f"{known} needs compute capability {needs[0]}.{needs[1]}, and {device.name} has "
