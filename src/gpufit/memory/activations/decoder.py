@@ -262,8 +262,8 @@ def _rotary_moments(block: Block, c: Setting, around: Expr) -> list[Moment]:
     """apply_rotary_pos_emb: x·cos, rotate_half(x), its product with sin, and x itself; keys while the queries wait.
 
     ``fp32 product`` (OLMo): cos and sin stay fp32, so the products are. ``fp32`` (Cohere): queries and keys are cast
-    first. ``partial`` (Phi, GLM, GPT-NeoX): a rotated and a passed part, joined by torch.cat. ``complex`` (Llama 4): fp32
-    copies of queries and keys seen as complex numbers, their products, and those cast back beside the projections.
+    first. ``partial`` (Phi, GLM, GPT-NeoX): a rotated and a passed part, joined by torch.cat. ``complex`` (Llama 4):
+    fp32 copies of queries and keys seen as complex numbers, their products, and those cast back beside the projections.
     """
     beside = "the rotated tensor, its products with cos and sin, and the projections"
     own = block.projections - q  # what a fused projection keeps beside its queries

@@ -1,14 +1,14 @@
 """DeepSeek-V4 (transformers 5.23.0, models/deepseek_v4/modeling_deepseek_v4.py), eager attention only: an upper bound.
 
-The residual is m parallel streams, m·h wide (hyper-connections). While a block runs live the streams that came into the
-layer, the block's input before and after its norm, the embeddings; between attention and MLP the streams of both. Mixing
-holds the old and new streams, their product with the block's output and the fp32 copies of a norm.
+The residual is m parallel streams, m·h wide (hyper-connections). While a block runs live the streams that came into
+the layer, the block's input before and after its norm, the embeddings; between attention and MLP the streams of both.
+Mixing holds the old and new streams, their product with the block's output and the fp32 copies of a norm.
 
 One key head serves as keys and values of all query heads: repeating it writes both out for every head. Sparse layers
-append compressed entries to the C keys that their window's cache passes on; p counts both, for the batch, and y the pairs
-of queries and compressed entries. The sinks are fp32, so appending them makes the scores fp32. The compressors' waiting
-tokens are views that keep the whole prompt's projections alive until the first new token: U numbers.
-The indexer's i-wide queries score y entries for each of n heads in fp32: the product, its relu, the scaled copy.
+append compressed entries to the C keys that their window's cache passes on; p counts both, for the batch, and y the
+pairs of queries and compressed entries. The sinks are fp32, so appending them makes the scores fp32. The compressors'
+waiting tokens are views that keep the whole prompt's projections alive until the first new token: U numbers. The
+indexer's i-wide queries score y entries for each of n heads in fp32: the product, its relu, the scaled copy.
 
 Where the real code frees a tensor early, the bound keeps it: it takes the widest layer kind for every layer.
 """
@@ -22,7 +22,30 @@ from gpufit.memory.activations.courses import Course, Step, steps
 from gpufit.memory.activations.setting import Contest, Moment, Setting, contenders
 from gpufit.memory.activations.sizes import settle, stack_sizes
 from gpufit.memory.activations.symbols import (
-    NOTHING, B, D, E, H, N, S, Sizes, T, U, V, b, e, h, i, m, n, p, q, r, s, u, w, y,
+    NOTHING,
+    B,
+    D,
+    E,
+    H,
+    N,
+    S,
+    Sizes,
+    T,
+    U,
+    V,
+    b,
+    e,
+    h,
+    i,
+    m,
+    n,
+    p,
+    q,
+    r,
+    s,
+    u,
+    w,
+    y,
 )  # fmt: skip
 from gpufit.memory.activations.symbols import P as CACHED
 from gpufit.memory.workload import Workload
@@ -46,11 +69,14 @@ def _moments(c: Setting) -> Contest:
                    "projected and normalized queries, their fp32 copies, the rotated slice"),
             Moment("index scores", inside + around + queries + 12 * (n * y) + T * (4 * i) + T * b * (3 * i) + 8 * y,
                    "the indexer's fp32 scores, their relu and scaled copy, its queries"),
-            Moment("index product", inside + around + queries + 4 * (n * y) + 4 * (y * s) + T * (8 * i) + T * b * (3 * i),
+            Moment("index product",
+                   inside + around + queries + 4 * (n * y) + 4 * (y * s) + T * (8 * i) + T * b * (3 * i),
                    "the indexer's fp32 queries, its keys laid out per query, their product"),
-            Moment("attention scores", inside + around + queries + 2 * (p * q * b) + scores * (8 + (2 * b if c.half else b)) + y * b
+            Moment("attention scores",
+                   inside + around + queries + 2 * (p * q * b) + scores * (8 + (2 * b if c.half else b)) + y * b
                    + B * N * b,
-                   "keys and values of every head; scores, with the fp32 sink in fp32, softmax, its copy; queries; the longer mask"),
+                   "keys and values of every head; scores, with the fp32 "
+                   "sink in fp32, softmax, its copy; queries; the longer mask"),
             Moment("attention output", inside + around + scores * b + 3 * queries + rotated,
                    "probabilities, the heads' outputs before and after rotating back"),
             Moment("experts", inside + around + rows * b * (h + 7 * w) + routing,
@@ -61,7 +87,8 @@ def _moments(c: Setting) -> Contest:
                    "gate and up, both clamped, and their product; the routed experts' output"),
             Moment("mixing", outside + around + 3 * (streams * b) + streams * (8 if c.half else 4),
                    "the streams that came in, mixed, expanded and summed, and the fp32 copies of a norm"),
-            Moment("logits", 8 * (B * V) + before + around, "the logits of one position per sequence and their fp32 copy"),
+            Moment("logits", 8 * (B * V) + before + around,
+                   "the logits of one position per sequence and their fp32 copy"),
         )
     )  # fmt: skip
 

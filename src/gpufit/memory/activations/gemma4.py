@@ -1,10 +1,10 @@
 """Gemma 4's text decoder (transformers 5.23.0, models/gemma4/modeling_gemma4.py): two kinds of attention, two widths.
 
 Full layers have wider heads than sliding ones, so every moment is evaluated with either kind's sizes; X is the rotary
-dimension of the other kind, whose cos and sin live on too. Per-layer inputs, a numbers per token over all layers, live on
-through the forward pass; they are made (``project_per_layer_inputs``: the token's part, its projection and the fp32 copies
-of a norm) before any layer has filled its cache: z bytes less. Behind the last layer with keys of its own, a prefill
-goes on with the last position only, except under flash attention.
+dimension of the other kind, whose cos and sin live on too. Per-layer inputs, a numbers per token over all layers,
+live on through the forward pass; they are made (``project_per_layer_inputs``: the token's part, its projection and
+the fp32 copies of a norm) before any layer has filled its cache: z bytes less. Behind the last layer with keys of its
+own, a prefill goes on with the last position only, except under flash attention.
 
 With experts the dense MLP's output and its norm stay named while the experts run, and after: six tensors of width h.
 """
@@ -51,7 +51,8 @@ def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
     exact = kernels_are_known(workload)
     return tuple(
         Course(name=step.name, cache_tokens=step.cached, exact=exact,
-               moments=tuple(_evaluated(architecture, workload, step, layers) for layers in attention_kinds(architecture)))
+               moments=tuple(_evaluated(architecture, workload, step, layers)
+                             for layers in attention_kinds(architecture)))
         for step in steps(architecture, workload)
     )  # fmt: skip
 

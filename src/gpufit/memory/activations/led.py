@@ -1,16 +1,17 @@
 """LED (transformers 5.23.0, models/led/modeling_led.py): an encoder that attends in chunks of its window, a bound.
 
-LEDEncoderSelfAttention, w = Q the window to either side, no tokens with global attention (``generate`` marks none). Tokens
-are padded to whole windows of 2·w, and every token and head scores 2·w + 1 neighbours:
+LEDEncoderSelfAttention, w = Q the window to either side, no tokens with global attention (``generate`` marks none).
+Tokens are padded to whole windows of 2·w, and every token and head scores 2·w + 1 neighbours:
 
-* ``chunked scores``: overlapping chunks of 2·w queries by 2·w keys give 4·w numbers per token and head, which padding by
-  one row copies; beside them queries and keys laid out by heads (2·q), and again with their overlaps (4·q).
+* ``chunked scores``: overlapping chunks of 2·w queries by 2·w keys give 4·w numbers per token and head, which padding
+  by one row copies; beside them queries and keys laid out by heads (2·q), and again with their overlaps (4·q).
 * ``attention scores``: the banded scores (b), their fp32 softmax and its masked copy (4 + 4).
-* ``attention product``: the weights laid out by heads and their diagonals (3·w + 2), which the product copies, beside the
-  values laid out, padded, and with their overlaps (3·q).
+* ``attention product``: the weights laid out by heads and their diagonals (3·w + 2), which the product copies, beside
+  the values laid out, padded, and with their overlaps (3·q).
 
-Queries, keys, values, the layer's input, embeddings, positions and the square mask that a row is cut from live on. The bound counts chunks beyond the last one and
-padded rows of 2·w + 1; the decoder is BART's over the padded source, which the encoder's output keeps whole.
+Queries, keys, values, the layer's input, embeddings, positions and the square mask that a row is cut from live on.
+The bound counts chunks beyond the last one and padded rows of 2·w + 1; the decoder is BART's over the padded source,
+which the encoder's output keeps whole.
 """
 
 from __future__ import annotations

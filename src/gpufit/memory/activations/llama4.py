@@ -3,9 +3,10 @@
 Llama4TextMoe repeats the tokens once per expert, E·T rows, and scales them by scores that are 0 for the experts not
 chosen. Llama4TextExperts then holds gate and up in one tensor (2·w) beside those rows (h): activated gate and product
 (w each), or the product and its projection (w + h). The rows' outputs wait while the shared expert runs. The layer
-still names attention's output, so the stream through the MLP is one tensor wider than Llama's. Rotation is a product of
-complex numbers; freqs_cis is one complex64 per position and pair, 4·S·D bytes. Softmax stays in the model's dtype. The mask of
-chunks is one per sequence. X layers follow the last dense one, and have not filled their cache when it runs.
+still names attention's output, so the stream through the MLP is one tensor wider than Llama's. Rotation is a product
+of complex numbers; freqs_cis is one complex64 per position and pair, 4·S·D bytes. Softmax stays in the model's dtype.
+The mask of chunks is one per sequence. X layers follow the last dense one, and have not filled their cache when it
+runs.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ def experts(c: Setting) -> tuple[Moment, ...]:
         Moment("scaled rows", rows * b * (2 * h) + scores, "every token once per expert, before and after scaling"),
         Moment("experts", rows * b * (h + 4 * w) + scores, "rows, gate and up in one, activated gate, product"),
         Moment("experts joined", rows * b * (2 * h + 3 * w) + scores, "rows, gate and up, product, its projection"),
-        Moment("shared expert", rows * b * (2 * h) + T * b * (3 * u) + scores, "rows and outputs; gate, up and product"),
-        Moment("experts summed", rows * b * (2 * h) + T * b * (2 * h) + scores, "rows, outputs, their sum, shared output"),
+        Moment("shared expert", rows * b * (2 * h) + T * b * (3 * u) + scores,
+               "rows and outputs; gate, up and product"),
+        Moment("experts summed", rows * b * (2 * h) + T * b * (2 * h) + scores,
+               "rows, outputs, their sum, shared output"),
         Moment("mlp", T * b * GATED - X * T * b * (k + v), "gate, up and product of the last dense layer"),
     )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """MiMo-V2-Flash (transformers 5.23.0, models/mimo_v2_flash/modeling_mimo_v2_flash.py), eager attention only.
 
-Sliding layers have twice the key heads of full ones, so both kinds are evaluated; values are narrower than keys. Softmax
-stays in the model's dtype: scores and what comes of them, twice at a time (mask, sink, shift, softmax). Rotation is
-partial. Experts are weighted by fp32 router weights.
+Sliding layers have twice the key heads of full ones, so both kinds are evaluated; values are narrower than keys.
+Softmax stays in the model's dtype: scores and what comes of them, twice at a time (mask, sink, shift, softmax).
+Rotation is partial. Experts are weighted by fp32 router weights.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """MPT (transformers 5.23.0, models/mpt/modeling_mpt.py): ALiBi in fp32, eager attention only.
 
-MptAttention keeps the fused projection alive through its views. ALiBi (heads, 1, X), X the longest sequence, is fp32, so
-that adding it makes the scores fp32: scores, softmax and its copy in the model's dtype are alive together. The mask is one
-byte an element. The loop's ``outputs`` hold the weights of the layer before; the block names attention's output.
+MptAttention keeps the fused projection alive through its views. ALiBi (heads, 1, X), X the longest sequence, is fp32,
+so that adding it makes the scores fp32: scores, softmax and its copy in the model's dtype are alive together. The
+mask is one byte an element. The loop's ``outputs`` hold the weights of the layer before; the block names attention's
+output.
 """
 
 from __future__ import annotations
