@@ -1,6 +1,6 @@
 """The graph of one prompt batch, as sizes: what each operation of a layer writes, in fp32.
 
-Source: src/llama-graph.cpp (build_norm, build_attn, build_attn_mha, build_ffn, build_moe_ffn), src/models for their order.
+Source: src/llama-graph.cpp (build_norm, build_attn, build_attn_mha, build_ffn, build_moe_ffn); src/models/ for order.
 A few layers and the head are enough: after four, every layer lies where the one before it lay.
 """
 
