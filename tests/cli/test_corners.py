@@ -1,0 +1,101 @@
+"""Corners that somebody once fell over."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gpufit
+from gpufit.cli.main import main
+from gpufit.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"model": "pythia-6.9b", "vram": "8GB", "quant": "fp8"},
+        {"model": "flan-t5-xxl", "vram": "16GB", "quant": "bnb-int8", "reserve": "1GiB"},
+        {"model": "granite-3.1-2b", "gpu": "t4", "quant": "bnb-nf4", "batch": 8},
+        {"model": "qwen3-30b-a3b", "vram": "12GB", "quant": "fp8", "reserve": "1GiB"},
+    ],
+    ids=lambda arguments: str(arguments["model"]),
+)
+def test_a_card_that_is_offered_runs_the_work_and_is_rated_as_check_rates_it(arguments: dict[str, object]) -> None:
+    found = gpufit.check(**arguments)  # type: ignore[arg-type]
+    cards = [option for option in found.alternatives if option.change.startswith("a larger card")]
+    assert cards
+    for option in cards:
+        wanted = {key: value for key, value in arguments.items() if key not in ("vram", "gpu")}
+        dtype = option.workload.dtype
+        asked = gpufit.check(**{**wanted, "gpu": option.device.name, "dtype": dtype})  # type: ignore[arg-type]
+        assert (asked.verdict, asked.asked.process) == (option.verdict, option.process), option.change
+
+
+def test_what_fits_is_never_longer_or_larger_than_the_solved_limits() -> None:
+    found = gpufit.check(
+        "mt5-large", vram="6GB", quant="bnb-nf4-dq", attention="sdpa", reserve="1GiB", context=4096, batch=1
+    )
+    if found.verdict == "fits":
+        assert found.longest_context_tokens >= 4096
+        assert found.largest_batch >= 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_and_a_closed_output_are_failures_not_verdicts() -> None:
+    command = [sys.executable, "-m", "gpufit", "check", "gpt2", "--vram", "16"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "cannot write the answer" in done.stderr
+    assert "Traceback" not in done.stderr
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command], stderr=subprocess.PIPE, text=True, timeout=60
+    )
+    assert closed.returncode == 2
+    assert "Traceback" not in closed.stderr
+
+
+def test_a_reader_that_goes_away_is_no_failure() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m gpufit list | head -1", shell=True, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.startswith("model")
+    assert done.stderr == ""
+
+
+def test_a_list_leaves_out_what_cannot_reach_the_context(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--fits", "--vram", "16", "--context", "100000", "--family", "gpt2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["models"] == []
+
+
+def test_families_are_found_in_any_spelling_and_unknown_ones_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--family", "gpt2"]) == 0
+    assert "gpt2-xl" in capsys.readouterr().out
+    assert main(["list", "--family", "lama"]) == 2
+    assert "llama" in capsys.readouterr().err
+
+
+def test_code_says_when_nothing_fits_and_names_what_can_be_loaded(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    main(["check", "deepseek-v3", "--vram", "16", "--code"])
+    assert capsys.readouterr().out.startswith("# This does not fit")
+    main(["check", "clip-vit-base-patch32", "--vram", "16", "--code"])
+    assert "AutoProcessor" in capsys.readouterr().out
+    config = {
+        "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": 100,
+        "num_attention_heads": 4, "max_position_embeddings": 512, "torch_dtype": "float16",
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    main(["check", str(tmp_path / "config.json"), "--vram", "16", "--code"])
+    assert f'model_id = "{tmp_path}"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", [{"context": "4096"}, {"context": 4096.5}, {"batch": True}, {"batch": "2"}])
+def test_wrong_types_from_python_are_usage_errors(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        gpufit.check("llama-2-7b", vram=16, **wrong)  # type: ignore[arg-type]
