@@ -86,3 +86,42 @@ def test_the_schema_knows_the_plan() -> None:
     schema = json.loads((Path(__file__).parents[2] / "schema" / "gpufit.schema.json").read_text(encoding="utf-8"))
     plan = schema["$defs"]["check"]["properties"]["runtime_plan"]
     assert plan["required"] == ["command", "runtime", "version"]
+
+
+def test_explain_says_that_it_is_about_transformers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "gpt2", "--runtime", "vllm"]) == 2
+    assert "check --runtime vllm" in capsys.readouterr().err
+
+
+def test_a_gguf_file_is_counted_from_its_own_header(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A block of Q8_0 is 34 bytes for 32 weights; the input embedding stays in main memory."""
+    gguf = pytest.importorskip("gguf", reason="the writer of GGUF headers is not installed")
+    numpy = pytest.importorskip("numpy")
+    hidden, width, rows = 512, 1024, 1000
+    file = tmp_path / "tiny.gguf"
+    writer = gguf.GGUFWriter(str(file), "llama")
+    writer.add_block_count(1)
+    writer.add_context_length(2048)
+    writer.add_embedding_length(hidden)
+    writer.add_feed_forward_length(width)
+    writer.add_head_count(8)
+    writer.add_head_count_kv(8)
+    writer.add_layer_norm_rms_eps(1e-5)
+    q8, plain = gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.F32
+    shapes = {f"blk.0.attn_{name}.weight": (hidden, hidden) for name in ("q", "k", "v", "output")}
+    shapes |= {"blk.0.ffn_gate.weight": (width, hidden), "blk.0.ffn_up.weight": (width, hidden)}
+    shapes |= {"blk.0.ffn_down.weight": (hidden, width), "output.weight": (rows, hidden)}
+    for name, shape in {**shapes, "token_embd.weight": (rows, hidden)}.items():
+        packed = numpy.zeros((shape[0], shape[1] // 32 * 34), dtype=numpy.uint8)
+        writer.add_tensor(name, packed, raw_dtype=q8)
+    for name in ("blk.0.attn_norm.weight", "blk.0.ffn_norm.weight", "output_norm.weight"):
+        writer.add_tensor(name, numpy.zeros(hidden, dtype=numpy.float32), raw_dtype=plain)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    code, answer = run_json(capsys, str(file), "--vram", "8GiB", "--runtime", "llama.cpp")
+    device = sum(a * b // 32 * 34 for a, b in shapes.values()) + 3 * hidden * 4
+    assert code == 0
+    assert answer["breakdown"][0]["bytes"] == device
+    assert f"-m {file} " in answer["runtime_plan"]["command"]

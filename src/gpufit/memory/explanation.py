@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gpufit.errors import GpufitError
+from gpufit.errors import GpufitError, Unsupported
 from gpufit.facts.architecture import Architecture, CacheKind
 from gpufit.facts.essence import Path, from_leaves, leaves, try_parse
 from gpufit.facts.tensors import Role, TensorGroup
@@ -99,6 +99,11 @@ def explain_estimate(
     >>> found.keys_of("kv_cache")
     ('model_type', 'hidden_size', 'num_hidden_layers')
     """
+    if workload.runtime != "transformers":
+        raise Unsupported(
+            f"explain follows tensors and cache as transformers holds them, not {workload.runtime}",
+            hint=f"check --runtime {workload.runtime} --json has the formula and the source of every row",
+        )
     whole = estimate(architecture, workload)
     return Explanation(
         name=name, origin=origin, source=source, hub_id=hub_id, estimate=whole, rows=break_down(whole),

@@ -35,7 +35,8 @@ def mixture_of(workload: Workload) -> str:
 def _stored_bytes(architecture: Architecture, workload: Workload) -> int:
     """The device's part of a GGUF file as its header lists it; 0 where the model is no such file."""
     files = architecture.stored
-    return files.device_bytes if files is not None and files.format == "gguf" and workload.quant == "stored" else 0
+    as_it_is = workload.quant in ("none", "stored")  # a file of plain 16-bit numbers has no quantization to name
+    return files.device_bytes if as_it_is and files is not None and files.format == "gguf" else 0
 
 
 def estimate_llama_cpp(architecture: Architecture, workload: Workload) -> Estimate:
