@@ -377,25 +377,6 @@ def test_a_difference_in_the_model_always_comes_with_a_key(shared: Path) -> None
     assert different > 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["catalog"], "Missing command"),
-        (["catalog", "diff", "no-such-model", "x.json"], "unknown model 'no-such-model'"),
-        (["catalog", "diff", "gpt2", "./nowhere.json"], "there is no file or folder"),
-        (["catalog", "add", "no-such-model"], "unknown model 'no-such-model'"),
-        (["catalog", "prune"], "No such command"),
-    ],
-)
-def test_bad_input_is_one_sentence_and_a_json_error(run: Run, arguments: list[str], sentence: str) -> None:
-    code, out, err = run(*arguments)
-    assert (code, out) == (2, "")
-    assert err.startswith(f"gpufit: {sentence}")
-    code, out, _ = run(*arguments, "--json")
-    if len(arguments) > 1:
-        assert (code, json.loads(out)["ok"]) == (2, False)
-
-
 def test_json_follows_the_schema(run: Run, model: Path, tmp_path: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads((Path(__file__).parents[2] / "schema" / "gpufit.schema.json").read_text(encoding="utf-8"))

@@ -99,3 +99,25 @@ def test_code_says_when_nothing_fits_and_names_what_can_be_loaded(
 def test_wrong_types_from_python_are_usage_errors(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         gpufit.check("llama-2-7b", vram=16, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["catalog"], "Missing command"),
+        (["catalog", "diff", "no-such-model", "x.json"], "unknown model 'no-such-model'"),
+        (["catalog", "diff", "gpt2", "./nowhere.json"], "there is no file or folder"),
+        (["catalog", "add", "no-such-model"], "unknown model 'no-such-model'"),
+        (["catalog", "prune"], "No such command"),
+    ],
+)
+def test_the_catalog_commands_refuse_in_one_sentence_and_as_json(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"gpufit: {sentence}")
+    assert main([*arguments, "--json"]) == 2
+    if len(arguments) > 1:
+        assert json.loads(capsys.readouterr().out)["ok"] is False
