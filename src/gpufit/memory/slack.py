@@ -19,6 +19,9 @@ def estimate_slack(architecture: Architecture, workload: Workload, cache_bytes: 
     values anew, one token longer, and the block it leaves is too small for the next step, so what the cache grew by
     stays reserved once (likely) and up to three times (high) as blocks of unlike sizes pile up. The high end also
     allows the prefill's temporaries not to be reused by the decode steps.
+    All of it is elastic: before CUDA runs out the allocator gives its cached segments back (release_cached_blocks),
+    so a card that is full runs with less. Playing the requests one by one (``gpufit.accuracy.growth``) shows far more
+    than three times the growth where a layer's block passes 10 MiB, on a card with room for it.
     Source: published pairs of max_memory_allocated and max_memory_reserved on an A100 and a T4 (torch 2.1 to 2.10)
     show 0.6 to 3 times the growth; a simulation of the allocator replaces this range where it was run.
     """

@@ -39,10 +39,9 @@ _KNOWN = """
 ## What we get wrong, and why
 
 - **Device-wide NVML figures of quantized 7B models, transformers 4.35.0.dev0** (optimum-benchmark, vicuna and
-  Mistral) lie 1.0 to 1.3 GB above the estimate at every batch. The amount is what the layers that stay in 16
-  bits take in fp32, and for GPTQ and AWQ their scales too: it looks like a model loaded in fp32 and cast on the
-  device, whose freed blocks stay reserved. The report does not say so, therefore only the high end counts it.
-  The same models under 4.35.2 are met.
+  Mistral) lie 1.0 to 1.3 GB above the estimate at every batch. The amount is about what the layers kept in 16 bits
+  would take once more in fp32, with the scales of GPTQ and AWQ; yet 4.35.2's loaders choose fp16 by themselves, and the
+  same formats under 4.35.2 are met. This is unexplained; only the high end counts it.
 - **Layers spread over several cards** (Qwen tables, 57B and 72B): the published figure is the sum of each
   card's own peak. Where the copies of long prompts' logits lie is not derived; only the range covers them, and
   some rows lie below the weights alone, so that their meter is in doubt.
