@@ -13,12 +13,12 @@ from gpufit.units import GIB
 Version = tuple[int, int, int]
 NEWEST: Version = (0, 33, 0)
 
-# Where a release changed the arithmetic; found by reading the source at the releases named in the package's docstring.
+# Where the arithmetic changed: the first of the releases that were read (see the package) which has it.
 V1_ENGINE_SINCE: Version = (0, 8, 0)  # the V1 engine is the default: chunked prefill always, logits on every rank
-HYBRID_POOL_SINCE: Version = (0, 10, 0)  # v1/core/kv_cache_utils.py: windows drop blocks; before, they cache all tokens
+HYBRID_POOL_SINCE: Version = (0, 11, 0)  # kv_cache_utils.py: windows drop blocks; at 0.8.2 they cache all tokens
 SORT_FREE_SAMPLER_SINCE: Version = (0, 17, 0)  # v1/sample/ops/topk_topp_triton.py: no sorted copies of the logits
 UTILIZATION_092_SINCE: Version = (0, 20, 0)  # config/cache.py: gpu_memory_utilization 0.92; 0.9 up to 0.18
-GRAPHS_COUNTED_SINCE: Version = (0, 21, 0)  # v1/worker/gpu_worker.py: graphs are taken from the utilization's share
+LARGEST_TIER_SINCE: Version = (0, 33, 0)  # engine/arg_utils.py: 16,384 tokens from 160 GiB on; not yet at 0.24
 
 # engine/arg_utils.py, get_batch_defaults (0.33.0), _set_default_args (0.11.0): usage context OPENAI_API_SERVER
 _LARGE_CARD_BYTES = 70 * GIB
@@ -98,7 +98,7 @@ def _defaults(workload: Workload, version: Version) -> tuple[int, int]:
         chunk = _V0_CHUNK_TOKENS if version >= (0, 7, 0) else _V0_OLD_CHUNK_TOKENS
         return (chunk if length > _V0_LONG_CONTEXT_TOKENS else max(length, 2048)), _V0_MOST_SEQUENCES
     total = workload.device_total_bytes or 0
-    if total >= _LARGEST_CARD_BYTES and version >= (0, 24, 0):
+    if total >= _LARGEST_CARD_BYTES and version >= LARGEST_TIER_SINCE:
         return 16384, 1024
     if total >= _LARGE_CARD_BYTES and workload.compute_capability not in (_A100, (12, 1)):
         return 8192, 1024
