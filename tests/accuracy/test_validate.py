@@ -71,6 +71,8 @@ def test_the_json_carries_rows_and_summary(tmp_path: Path, capsys: pytest.Captur
     )
     assert main(["validate", str(path), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
+    schema = json.loads((Path(__file__).parents[2] / "schema" / "gpufit.schema.json").read_text(encoding="utf-8"))
+    pytest.importorskip("jsonschema").validate(record, schema)
     assert [row["status"] for row in record["rows"]] == ["covered", *["refused"] * 4]
     assert all(row["reason"] for row in record["rows"][1:])
     first = record["rows"][0]

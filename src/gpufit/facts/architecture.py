@@ -28,9 +28,9 @@ class StateTensor:
 class CacheLayers:
     """Layers that cache alike.
 
-    Per token and layer a ``full``, ``sliding``, ``chunked`` or ``cross`` layer keeps ``kv_heads × (key_dim + value_dim)``
-    elements; a ``latent`` layer's ``key_dim`` and ``value_dim`` are the widths of the two tensors it really
-    stores, with ``kv_heads`` = 1 where it stores the compressed form. ``window_tokens`` bounds ``sliding`` and ``chunked``.
+    Per token a ``full``, ``sliding``, ``chunked`` or ``cross`` layer keeps ``kv_heads × (key_dim + value_dim)``
+    elements; a ``latent`` layer's ``key_dim`` and ``value_dim`` are the widths of the two tensors it really stores,
+    with ``kv_heads`` = 1 where it stores the compressed form. ``window_tokens`` bounds ``sliding`` and ``chunked``.
     A ``shared`` layer reuses another layer's cache and adds nothing. ``state`` layers keep ``state`` tensors instead.
     """
 
@@ -119,8 +119,8 @@ class Architecture:
 
     Compared and hashed by identity, so that results can be remembered per model at no cost.
 
-    ``form`` names the activation formulas that apply (see ``gpufit.memory.activations``); ``stacks`` starts with the one
-    that generates text, or the only one. ``max_context_tokens`` is None where the design sets no bound.
+    ``form`` names the activation formulas that apply (see ``gpufit.memory.activations``); ``stacks`` starts with the
+    one that generates text, or the only one. ``max_context_tokens`` is None where the design sets no bound.
     ``dtype`` is the checkpoint's own. ``provenance`` maps a fact to the config key that it was read from.
     """
 

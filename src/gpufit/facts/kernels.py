@@ -12,8 +12,8 @@ NO_SDPA = frozenset(
 NO_FLASH = frozenset(
     {
         "bloom", "codegen", "deberta", "deberta-v2", "deepseek_v32", "deepseek_v4", "falcon_mamba", "glm_moe_dsa",
-        "led", "llama4", "llama4_text", "mamba", "mamba2", "minimax_m3_vl_text", "mllama", "mpnet", "mpt", "mt5", "siglip2", "step3p7",
-        "t5", "umt5", "xglm",
+        "led", "llama4", "llama4_text", "mamba", "mamba2", "minimax_m3_vl_text", "mllama", "mpnet", "mpt", "mt5",
+        "siglip2", "step3p7", "t5", "umt5", "xglm",
     }
 )  # fmt: skip
 # these live beside their checkpoints, not in transformers, and come with one implementation of their own

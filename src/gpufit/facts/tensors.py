@@ -18,7 +18,9 @@ Module = Literal["linear", "linear_kin", "conv1d", "embedding", "norm", "conv", 
 for the exact class pass over), ``conv1d`` transformers' Conv1D (GPT-2);
 ``experts`` is a fused 3-D parameter (experts, out, in); ``buffer`` is registered, saved or not."""
 
-Role = Literal["embedding", "attention", "mlp", "experts", "router", "norm", "output", "mixer", "vision", "audio", "head", "stored"]
+Role = Literal[
+    "embedding", "attention", "mlp", "experts", "router", "norm", "output", "mixer", "vision", "audio", "head", "stored"
+]  # fmt: skip
 
 
 @record

@@ -210,6 +210,6 @@ def _read_gguf(files: Files, name: str) -> Checkpoint:
     architecture = _parse_config(translated)
     stored = to_stored(header, names)
     return Checkpoint(
-        architecture=replace(architecture, stored=stored), stored=stored, config_source=names[0], notes=_notes(stored, architecture),
-        translated=translated,
+        architecture=replace(architecture, stored=stored), stored=stored, config_source=names[0],
+        notes=_notes(stored, architecture), translated=translated,
     )  # fmt: skip
