@@ -76,7 +76,7 @@ def play(work: Play) -> Peaks:
     """Run the requests.
 
     >>> play(Play(2, 1 << 20, 4, 2, (), (), False, False))
-    Peaks(allocated_bytes=29360128, reserved_bytes=41943040)
+    Peaks(allocated_bytes=30408704, reserved_bytes=62914560)
     """
     pool = CachingAllocator()
 

@@ -57,8 +57,8 @@ def played_slack(row: Measurement, e: Estimate, card: Card) -> Range:
     """Reserved minus allocated, by playing the requests through the allocator; the closed range where that is too long.
 
     Beside the played slack two segments stand open, one of each pool. What is not played (small temporaries, the order
-    of loading) may move it by an eighth. The high end of a quantized model of earlier years also has what fp32 copies of
-    its other weights and scales would leave: one report shows that much more, and nothing yet explains it.
+    of loading) may move it by an eighth. The high end of a quantized model of earlier years also has what fp32 copies
+    of its other weights and scales would leave: one report shows that much more, and nothing yet explains it.
     """
     work = play_of(e.architecture, e.workload)
     if work is None:
