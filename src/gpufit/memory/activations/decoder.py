@@ -321,11 +321,12 @@ def _attention_moments(block: Block, c: Setting, stream: Expr, around: Expr) -> 
         ]
     masked = c.masked and not c.flash and not c.decode
     if c.kernel == "math":
-        # attention.cpp, _scaled_dot_product_attention_math: half precision is computed in fp32; repeat_interleave of
-        # keys and values where enable_gqa asks for it; queries and keys times √scale; the product; the mask added
+        # attention.cpp, _scaled_dot_product_attention_math: half precision is computed in fp32; then repeat_interleave
+        # of those fp32 keys and values where enable_gqa asks for it; queries and keys times √scale; the product; the
+        # mask added
         wide = T * (4 * q) + P * (4 * (k + v)) if c.half else NOTHING
         scaled = P * (4 * (k if c.shared and not block.repeats else NOTHING))
-        repeated = P * b * (q + o) if block.repeats else NOTHING
+        repeated = P * (4 * (q + o)) if block.repeats else NOTHING
         grown = stream + projections + repeated + wide + T * (4 * q) + around
         return [
             Moment(
