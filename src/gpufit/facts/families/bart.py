@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+from gpufit.errors import BadConfig
 from gpufit.facts.architecture import Architecture, Attention, CacheLayers, Stack
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
@@ -117,9 +118,17 @@ def _side(config: Config, layout: Layout, name: Literal["encoder", "decoder"]) -
     if layout is not LED or name == "decoder":
         return side(config, name, positions=config.size(positions, 1024))
     several = isinstance(config.raw("attention_window"), (list, tuple))
-    window = max(config.list("attention_window")) if several else config.size("attention_window", 512)
+    window = _widest(config.list("attention_window")) if several else config.size("attention_window", 512)
     encoder = side(config, name, positions=config.size(positions, 16384))
     return replace(encoder, attention=replace(encoder.attention, window_tokens=window))
+
+
+def _widest(windows: tuple[object, ...]) -> int:
+    """The largest of the layers' windows."""
+    sizes = [size for size in windows if type(size) is int and 0 < size <= 1 << 20]
+    if not sizes or len(sizes) < len(windows):
+        raise BadConfig("config key attention_window is not a list of window sizes")
+    return max(sizes)
 
 
 def side(config: Config, name: Literal["encoder", "decoder"], *, positions: int) -> Side:
