@@ -69,7 +69,8 @@ def _explain(comparison: Comparison, screen: Screen) -> list[str]:
         + f", batch {work.batch}, {work.prompt_tokens:,} + {work.new_tokens:,} tokens, "
         + (row.engine_version or row.engine),
         f"  {row.metric}: measured {format_gib(row.measured_bytes or 0)}, "
-        f"estimated {format_gib(predicted.likely_bytes)} ({format_gib(predicted.low_bytes)} to {format_gib(predicted.high_bytes)}), {percent(comparison.error)} off",
+        f"estimated {format_gib(predicted.likely_bytes)} ({format_gib(predicted.low_bytes)} to "
+        f"{format_gib(predicted.high_bytes)}), {percent(comparison.error)} off",
     ]
     for part in break_down(estimate):
         first = part.formula.splitlines()[0] if part.formula else ""
