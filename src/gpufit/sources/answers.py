@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 from gpufit.__about__ import __version__
+from gpufit.sources.compiled import write_cache
 
 MOST_ANSWERS = 64
 _LARGEST_ANSWER_BYTES = 4 << 20
@@ -36,7 +36,8 @@ def recall(question: list[Any], answer: Callable[[], Any], cache_dir: Path | Non
         return kept[1]
     text = json.dumps([key, answer()], separators=(",", ":"))
     if len(text) <= _LARGEST_ANSWER_BYTES:
-        _write(folder, place, text)
+        write_cache(place, text)
+        _drop_oldest(folder)
     return json.loads(text)[1]
 
 
@@ -69,18 +70,10 @@ def _read(place: Path) -> Any:
         return None
 
 
-def _write(folder: Path, place: Path, text: str) -> None:
-    """Write beside the target, then rename over it; drop the oldest answers. A read-only home only costs time."""
-    part = place.with_name(f"{place.name}.{os.getpid()}-{time.monotonic_ns()}.part")
+def _drop_oldest(folder: Path) -> None:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            part.write_text(text, encoding="ascii")
-            os.replace(part, place)
-        finally:
-            part.unlink(missing_ok=True)
         kept = sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
         for old in kept[:-MOST_ANSWERS]:
             old.unlink(missing_ok=True)
-    except OSError:
+    except OSError:  # another process was first, or the place cannot be changed
         return

@@ -69,7 +69,7 @@ def load_compiled(
         raise BadFile(f"{path} is larger than {limit_bytes >> 20} MiB", hint="split it, or remove what is not needed")
     text = json.dumps({"key": key, "data": compile(content)}, separators=(",", ":"))
     if cached is not None and time.time_ns() - found.st_mtime_ns > _SETTLED_NS and len(content) == found.st_size:
-        _write_cache(cached, text)
+        write_cache(cached, text)
     return json.loads(text)["data"]
 
 
@@ -104,7 +104,7 @@ def _read_cache(cached: Path, key: list[str | int]) -> dict[str, Any] | None:
     return kept if isinstance(kept, dict) and kept.get("key") == key and "data" in kept else None
 
 
-def _write_cache(cached: Path, text: str) -> None:
+def write_cache(cached: Path, text: str) -> None:
     """Write beside the target, then rename over it: a reader sees the old file or the new one, never half of one."""
     part = cached.with_name(f"{cached.name}.{os.getpid()}-{time.monotonic_ns()}.part")
     try:
