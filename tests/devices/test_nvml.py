@@ -144,13 +144,13 @@ def test_a_divided_card_without_slices_has_nothing_to_give() -> None:
 def test_a_hanging_driver_is_left_behind() -> None:
     class Hanging(FakeNvml):
         def _nvmlDeviceGetCount(self) -> int:  # noqa: N802
-            time.sleep(5)
+            time.sleep(30)
             return 0
 
     start = time.monotonic()
     with pytest.raises(ProbeFailed, match=r"did not answer within 0\.2 s"):
         probe(Hanging(), limit_seconds=0.2).devices()
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 15
 
 
 def test_the_default_limit_is_two_seconds() -> None:

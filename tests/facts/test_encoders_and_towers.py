@@ -7,7 +7,6 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import pytest
@@ -273,16 +272,7 @@ def test_junk_in_any_key_is_read_or_refused(data: st.DataObject) -> None:
     assert all(layers.elements_per_token >= 0 and layers.layers > 0 for layers in architecture.cache)
 
 
-def test_every_family_here_has_a_reader_and_reads_fast() -> None:
-    """A command has a tenth of a second; one reading must stay far below it (measured: well under 1 ms)."""
+def test_every_family_here_has_a_reader() -> None:
     for model_type, model_class, raw in CASES:
         assert model_type in READERS
-        read(model_type, model_class, raw)  # imports
-        best = min(_seconds(model_type, model_class, raw) for _ in range(5))
-        assert best < 0.005, f"{model_class} took {best * 1e6:.0f} µs"
-
-
-def _seconds(model_type: str, model_class: str, raw: dict[str, Any]) -> float:
-    start = perf_counter()
-    read(model_type, model_class, raw)
-    return perf_counter() - start
+        assert read(model_type, model_class, raw).model_type == model_type

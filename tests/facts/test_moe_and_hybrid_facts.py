@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -101,21 +100,6 @@ def test_readers_never_fail_otherwise(name: str, values: list[Any], data: st.Dat
         return
     assert ours.parameters > 0
     assert all(group.elements_per_token >= 0 and group.layers > 0 for group in ours.cache)
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the published configurations do not lie beside the repository")
-def test_a_reader_is_quick() -> None:
-    """The best of five readings takes under a millisecond, a quarter of one on a quiet machine."""
-    slow = {}
-    for row in _index():
-        raw = json.loads((SHARED / row["file"]).read_text(encoding="utf-8"))
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            parse_config(raw)
-            times.append(time.perf_counter() - start)
-        slow[row["hf_id"]] = min(times)
-    assert max(slow.values()) < 1e-3, max(slow, key=lambda key: slow[key])
 
 
 def test_every_family_has_a_shrunken_configuration() -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -218,14 +219,18 @@ def test_a_file_without_permission_is_one_sentence(tmp_path: Path) -> None:
         load(path)
 
 
-def test_a_file_of_100_mb_is_refused_without_being_read(tmp_path: Path) -> None:
+def test_a_file_of_1_gb_is_refused_without_being_read(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     with path.open("wb") as file:
-        file.truncate(100_000_000)
-    start = time.process_time()
-    with pytest.raises(BadFile, match="larger than 16 MiB"):
-        load(path)
-    assert time.process_time() - start < 2
+        file.truncate(1_000_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadFile, match="larger than 16 MiB"):
+            load(path)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 100 << 20
 
 
 def compiled_or_refused(content: bytes) -> Any:
@@ -297,7 +302,3 @@ def test_finding_is_a_lookup_and_entries_are_made_once() -> None:
     assert catalog.get("gpt2") is catalog.get("openai-community/gpt2")
     assert catalog.get("gpt2").architecture() is catalog.get("gpt2").architecture()
     assert catalog.entries[0] is next(iter(catalog))
-    start = time.process_time()
-    for _ in range(10_000):
-        catalog.find("openai-community/gpt2")
-    assert time.process_time() - start < 1

@@ -17,6 +17,7 @@ import pytest
 from written import LLAMA, safetensors_header
 
 MIB = 1 << 20
+HANG_SECONDS = 10.0  # tells a hang on any machine; `benchmarks/hostile.py` holds each case to its second
 ACCEPTED = ("accepted",)  # large, but true
 CHILD = """
 import re, sys, time
@@ -131,7 +132,7 @@ def run(path: Path) -> tuple[int, float, str]:
 def judge(path: Path) -> None:
     mib, seconds, told = run(path)
     assert mib < 100, f"{mib} MiB"
-    assert seconds < 1.0, f"{seconds} s"
+    assert seconds < HANG_SECONDS, f"{seconds} s"
     assert told.startswith(("BadFile 2", "BadConfig 2", "UnknownFamily 3")) or told in ACCEPTED, told
 
 
