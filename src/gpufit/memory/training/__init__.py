@@ -1,0 +1,1 @@
+"""What training needs: residents, saved activations, the moments of a step, and many GPUs. Pure arithmetic."""
