@@ -70,7 +70,8 @@ class TrainingPlan:
     decoder's length of an encoder-decoder (None: ``seq``).
 
     The last fields describe how past measurements were made: versions of the libraries (None: the current ones), the
-    ``engine`` whose modelling code ran, fused norm/rotary/MLP kernels, ``torch.compile``.
+    ``engine`` whose modelling code ran, fused norm/rotary/MLP kernels, ``torch.compile``. ``keeps_outputs`` is True for
+    a loop that holds the model's output, and with it the logits, until the next step; the Trainer does not.
     """
 
     method: Method = "full"
@@ -103,6 +104,7 @@ class TrainingPlan:
     engine: Engine = "transformers"
     fused_kernels: bool = False
     compiled: bool = False
+    keeps_outputs: bool = False
 
     @property
     def autocast(self) -> bool:
@@ -128,6 +130,11 @@ class TrainingPlan:
         if self.weight_dtype is not None:
             return self.weight_dtype
         return "fp32" if self.autocast and self.method == "full" else self.compute_dtype
+
+    @property
+    def copied_dtype(self) -> str:
+        """The format of modules_to_save: a copy of the base module, lifted with it by the k-bit preparation."""
+        return "fp32" if self.kbit_prepare else self.base_dtype
 
     @property
     def tokens(self) -> int:
