@@ -92,7 +92,9 @@ def _make(name: Optimizer, model: Any) -> Any:
     from transformers.optimization import Adafactor
 
     named = list(model.named_parameters())
-    groups: list[dict[str, Any]] = [{"params": [p for n, p in named if ("norm" in n) is plain]} for plain in (False, True)]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for n, p in named if ("norm" in n) is plain]} for plain in (False, True)
+    ]
     if name.endswith("8bit"):
         manager = bitsandbytes.optim.GlobalOptimManager.get_instance()
         manager.register_module_override(model.get_input_embeddings(), "weight", {"optim_bits": 32})
