@@ -10,7 +10,8 @@ from gpufit.memory.activations import Phase, explain_phase
 from gpufit.memory.estimate import Estimate, as_computed
 from gpufit.memory.legacy import explain_older
 from gpufit.memory.ranges import Range
-from gpufit.records import record
+from gpufit.memory.split import CardShare
+from gpufit.records import record, replace
 
 RowName = Literal[
     "weights", "kv_cache", "activations", "gradients", "optimizer_states", "runtime", "slack"
@@ -27,8 +28,8 @@ class Row:
     source: str
 
 
-def break_down(estimate: Estimate) -> tuple[Row, ...]:
-    """Every part of the process total with its formula, the numbers put in.
+def break_down(estimate: Estimate, card: CardShare | None = None) -> tuple[Row, ...]:
+    """Every part of the process total with its formula, the numbers put in; of several cards, the parts of ``card``.
 
     >>> from gpufit.facts.read import parse_config
     >>> from gpufit.memory.estimate import estimate
@@ -44,7 +45,7 @@ def break_down(estimate: Estimate) -> tuple[Row, ...]:
 
         return break_down_served(e)
     beside = e.weights.buffer_bytes + e.weights.padding_bytes
-    return (
+    rows = (
         Row(
             name="weights", range=Range.exact(e.weights.total_bytes), formula=_weights_formula(e),
             source="the model's tensors, one by one, tied ones once",
@@ -73,6 +74,21 @@ def break_down(estimate: Estimate) -> tuple[Row, ...]:
             source="PyTorch's allocation segments and the cache's growth",
         ),
     )  # fmt: skip
+    return rows if card is None else tuple(_on_card(row, card, e) for row in rows)
+
+
+def _on_card(row: Row, card: CardShare, e: Estimate) -> Row:
+    """A row of the whole model as that of one card."""
+    blocks = sum(stack.layers for stack in e.architecture.stacks)
+    where = f"on card {card.index}, which has {card.blocks} of {blocks} blocks"
+    if row.name in ("weights", "kv_cache"):
+        own = Range.exact(card.weights_bytes if row.name == "weights" else card.kv_cache_bytes)
+        formula = f"{own.likely_bytes:,} {where}, of {row.range.likely_bytes:,} = {row.formula}"
+        return replace(row, range=own, formula=formula)
+    if row.name == "runtime":
+        parts = f"driver context {card.context.likely_bytes:,} + {card.beside.likely_bytes:,} for cuBLAS, buffers and "
+        return replace(row, range=card.runtime, formula=f"{parts}rounding {where}")
+    return replace(row, range=card.activations if row.name == "activations" else card.slack)
 
 
 def phase_formula(e: Estimate, phase: Phase) -> str:

@@ -74,7 +74,7 @@ def estimate(architecture: Architecture, workload: Workload) -> Estimate:
     weights = count_weights(architecture, workload.dtype, workload.quant)
     cache = count_cache(architecture, workload)
     phases = older_phases(architecture, workload, estimate_phases(architecture, as_computed(architecture, workload)))
-    phase, above_cache = _decisive(architecture, workload, phases, cache)
+    phase, above_cache = decisive_phase(architecture, workload, phases, cache)
 
     workspace = runtime_fact(CUBLAS_WORKSPACE, workload.compute_capability)
     context = runtime_fact(DRIVER_CONTEXT, workload.compute_capability, workload.torch_version)
@@ -108,14 +108,21 @@ def as_computed(architecture: Architecture, workload: Workload) -> Workload:
     return replace(workload, quant=next((known for known in QUANTIZATIONS if known == stored), "none"))
 
 
-def _decisive(
-    architecture: Architecture, workload: Workload, phases: tuple[Phase, ...], final_cache: int
+def decisive_phase(
+    architecture: Architecture,
+    workload: Workload,
+    phases: tuple[Phase, ...],
+    final_cache: int,
+    part: tuple[int, int] = (1, 1),
 ) -> tuple[Phase, int]:
     """The phase with the highest peak, and that peak above the weights less the final cache.
 
     A prefill peaks over a smaller cache than the last decode step; both are compared in whole, and the row
-    ``activations`` carries what stands above the cache at its final length.
+    ``activations`` carries what stands above the cache at its final length. ``part`` is the share of the caching layers
+    that one of several cards holds.
     """
+    own, of = part
+    final_cache = final_cache * own // of
     best, best_bytes = phases[0], -1
     for phase in phases:
         if not phase.cache_tokens:  # an encoder runs before there is a cache
@@ -123,7 +130,7 @@ def _decisive(
         elif phase.name == "decode":
             cache = final_cache + unpacked_layer_bytes(architecture, workload)
         else:
-            cache = count_cache(architecture, workload, after_prefill=True)
+            cache = count_cache(architecture, workload, after_prefill=True) * own // of
         peak = cache + phase.activation_bytes
         if peak > best_bytes:
             best, best_bytes = phase, peak

@@ -25,8 +25,21 @@ def estimate_slack(architecture: Architecture, workload: Workload, cache_bytes: 
     Source: published pairs of max_memory_allocated and max_memory_reserved on an A100 and a T4 (torch 2.1 to 2.10)
     show 0.6 to 3 times the growth; a simulation of the allocator replaces this range where it was run.
     """
-    grown = 0
-    if architecture.cache and workload.new_tokens > 1:
-        grown = max(0, cache_bytes - count_cache(architecture, workload, after_prefill=True))
+    return slack_of(cache_growth(architecture, workload, cache_bytes), activation_bytes)
+
+
+def cache_growth(architecture: Architecture, workload: Workload, cache_bytes: int) -> int:
+    """Bytes that decoding adds to the cache that the prefill leaves."""
+    if not architecture.cache or workload.new_tokens <= 1:
+        return 0
+    return max(0, cache_bytes - count_cache(architecture, workload, after_prefill=True))
+
+
+def slack_of(grown: int, activation_bytes: int) -> Range:
+    """The range of ``estimate_slack`` for a cache that grows by so many bytes.
+
+    >>> slack_of(0, 0).likely_bytes // MIB
+    22
+    """
     likely = SMALL_SEGMENT_BYTES + LARGE_SEGMENT_BYTES + grown
     return Range(SMALL_SEGMENT_BYTES, likely, likely + 2 * grown + LARGE_SEGMENT_BYTES + activation_bytes // 2)

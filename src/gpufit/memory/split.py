@@ -1,46 +1,107 @@
-"""Several devices: whole blocks shared out as accelerate's ``device_map="auto"`` does; the fullest one decides."""
+"""Several devices: what each holds when modules lie as ``device_map="auto"`` puts them; the fullest one decides."""
 
 from __future__ import annotations
 
-from gpufit.memory.estimate import Estimate
+from gpufit.facts.dtypes import DTYPE_BYTES
+from gpufit.memory.estimate import Estimate, decisive_phase
+from gpufit.memory.loading import load_temporaries
+from gpufit.memory.placement import Placed, place_modules
 from gpufit.memory.ranges import Range
+from gpufit.memory.slack import cache_growth, slack_of
 from gpufit.records import record
 
 
 @record
-class Share:
-    """What the fullest of ``devices`` holds."""
+class CardShare:
+    """What one of several cards holds: the parts of the breakdown, and the totals that a meter on it would show.
 
-    devices: int
-    layers: int
+    ``beside`` is the workspace, the buffers and the rounding of this card's own modules, ``context`` the driver's.
+    """
+
+    index: int
+    blocks: int
+    weights_bytes: int
+    kv_cache_bytes: int
+    activations: Range
+    beside: Range
+    context: Range
+    slack: Range
+    load_peak: Range
+
+    @property
+    def runtime(self) -> Range:
+        """The row of that name."""
+        return self.beside + self.context
+
+    @property
+    def allocated(self) -> Range:
+        """torch's max_memory_allocated on this card."""
+        return Range.exact(self.weights_bytes + self.kv_cache_bytes) + self.activations + self.beside
+
+    @property
+    def reserved(self) -> Range:
+        """torch's max_memory_reserved on this card."""
+        return self.allocated + self.slack
+
+    @property
+    def process(self) -> Range:
+        """What nvidia-smi shows of the process on this card."""
+        return self.reserved + self.context
+
+    @property
+    def need_bytes(self) -> int:
+        """What this card has to have for ``fits``."""
+        return max(self.process.high_bytes, self.load_peak.high_bytes)
+
+
+@record
+class Share:
+    """How a workload lies on its cards; ``fullest`` is None where there is one, which holds it all.
+
+    The totals are the fullest card's, the one that decides.
+    """
+
+    allocated: Range
+    reserved: Range
     process: Range
     load_peak: Range
+    cards: tuple[CardShare, ...] = ()
+    fullest: CardShare | None = None
 
 
 def share_out(estimate: Estimate, devices: int) -> Share:
-    """The fullest device when the blocks are spread over ``devices`` of a kind; with one device, the estimate itself.
+    """Each device's part when the modules are spread over ``devices`` of a kind; with one device, the estimate itself.
 
-    Each device has a driver context, a workspace and the temporaries of its own blocks; what stands outside the
-    blocks (embeddings, output head) is counted on the fullest device in whole, since the first or the last holds it.
-    Source: accelerate 1.15, utils/modeling.py, infer_auto_device_map (modules in order, no block ever split).
+    Every device has a driver context, a workspace and the temporaries of a whole phase; weights and buffers lie where
+    their modules do, and the cache where its layers do.
     """
-    layers = sum(stack.layers for stack in estimate.architecture.stacks)
-    if devices <= 1 or estimate.workload.runtime != "transformers":  # the others estimate one rank themselves
-        return Share(devices=1, layers=layers, process=estimate.process, load_peak=estimate.load_peak)
-    own_layers = -(-layers // devices)
-    weights = estimate.weights
-    outside = weights.total_bytes - weights.block_bytes + weights.buffer_bytes + weights.padding_bytes
-    resident = outside + weights.block_bytes * own_layers // layers
-    cache = estimate.kv_cache_bytes * own_layers // layers
-    fixed = estimate.workspace.bytes + estimate.context.bytes
-    slack = estimate.slack
-    shared_slack = Range(
-        *(size * own_layers // layers for size in (slack.low_bytes, slack.likely_bytes, slack.high_bytes))
-    )
-    moved = estimate.load_peak.high_bytes - estimate.load_peak.likely_bytes
+    e = estimate
+    if devices <= 1 or e.workload.runtime != "transformers":  # the others estimate one rank themselves
+        return Share(allocated=e.allocated, reserved=e.reserved, process=e.process, load_peak=e.load_peak)
+    placed = place_modules(e.architecture, e.workload.dtype, e.workload.quant, devices)
+    caching = sum(own.caching_blocks for own in placed)
+    cards = tuple(_hold(e, index, own, caching) for index, own in enumerate(placed))
+    worst = max(cards, key=lambda card: card.need_bytes)
     return Share(
-        devices=devices,
-        layers=own_layers,
-        process=Range.exact(resident + cache) + estimate.activations + fixed + shared_slack,
-        load_peak=Range.exact(resident) + estimate.context.bytes + Range(0, moved, 2 * moved),
+        allocated=worst.allocated, reserved=worst.reserved, process=worst.process, load_peak=worst.load_peak,
+        cards=cards, fullest=worst,
+    )  # fmt: skip
+
+
+def _hold(e: Estimate, index: int, own: Placed, caching_blocks: int) -> CardShare:
+    part = (own.caching_blocks, max(1, caching_blocks))
+    _, activations = decisive_phase(e.architecture, e.workload, e.phases, e.kv_cache_bytes, part)
+    residents = Range.exact(own.buffer_bytes + own.padding_bytes)
+    grown = cache_growth(e.architecture, e.workload, e.kv_cache_bytes) * part[0] // part[1]
+    loading = load_temporaries(e.weights, DTYPE_BYTES[e.workload.dtype])
+    return CardShare(
+        index=index,
+        blocks=own.blocks,
+        weights_bytes=own.weights_bytes,
+        kv_cache_bytes=e.kv_cache_bytes * part[0] // part[1],
+        activations=Range.exact(activations),
+        beside=sum((extra.bytes for extra in e.extras), residents + e.workspace.bytes),
+        context=e.context.bytes,
+        slack=slack_of(grown, activations),
+        load_peak=Range.exact(own.weights_bytes) + residents + e.context.bytes + loading,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpufit.devices.device import Device
+from gpufit.memory.split import CardShare
 from gpufit.memory.workload import Workload
 from gpufit.verdict.advise import Option
 from gpufit.verdict.check import Check
@@ -42,8 +43,8 @@ def check_to_dict(check: Check) -> dict[str, object]:
             for row in check.breakdown
         ],
         "totals": {
-            "allocated": e.allocated.to_dict(),
-            "reserved": e.reserved.to_dict(),
+            "allocated": check.share.allocated.to_dict(),
+            "reserved": check.share.reserved.to_dict(),
             "process": check.asked.process.to_dict(),
         },
         "phase": e.phase.name,
@@ -60,7 +61,23 @@ def check_to_dict(check: Check) -> dict[str, object]:
         "alternatives": [option_to_dict(option) for option in check.alternatives],
         "weights_by_format": [{"format": name, "weights_bytes": size} for name, size in check.formats],
         "notes": list(check.notes),
+        **({"cards": [card_to_dict(card) for card in check.share.cards]} if check.share.cards else {}),
         **({"runtime_plan": check.runtime_plan.to_dict()} if check.runtime_plan else {}),
+    }
+
+
+def card_to_dict(card: CardShare) -> dict[str, object]:
+    """What one of several cards holds; ``breakdown`` and ``totals`` are those of the one that needs most."""
+    return {
+        "index": card.index,
+        "blocks": card.blocks,
+        "weights_bytes": card.weights_bytes,
+        "kv_cache_bytes": card.kv_cache_bytes,
+        "activations_bytes": card.activations.likely_bytes,
+        "runtime_bytes": card.runtime.likely_bytes,
+        "slack_bytes": card.slack.likely_bytes,
+        "process": card.process.to_dict(),
+        "load_peak_bytes": card.load_peak.likely_bytes,
     }
 
 

@@ -21,7 +21,8 @@ def render_check(check: Check, screen: Screen) -> list[str]:
     """The whole answer as lines of text."""
     lines = [*_sentence(check, screen), ""]
     lines += _facts(check, screen)
-    lines += ["", *_bars(check, screen), "", *_totals(check, screen), "", *_limits(check, screen)]
+    lines += ["", *_bars(check, screen), "", *_totals(check, screen), "", *_cards(check, screen)]
+    lines += _limits(check, screen)
     lines += _advice(check, screen)
     if check.runtime_plan is not None:
         from gpufit.render.runtime_text import render_plan
@@ -42,11 +43,12 @@ def describe(option: Option) -> str:
 
 def _sentence(check: Check, screen: Screen) -> list[str]:
     sign, plain, style = _SIGN[check.verdict]
-    budget = format_gib(check.asked.budget_bytes)
+    cards = check.device.count
+    budget = (f"{cards} × " if cards > 1 else "") + format_gib(check.asked.budget_bytes)
     process, load = check.asked.process, check.asked.load_peak
     loading = load.likely_bytes > process.likely_bytes
     need = load if loading else process
-    each = f" on each of {check.device.count}" if check.device.count > 1 else ""
+    each = f" on the fullest of {cards}" if check.share.fullest else " on each" if cards > 1 else ""
     what = f"{check.subject.name} in {describe(check.asked)}"
     doing = "to load" if loading else "at its peak"
     needs = f"it needs about {format_gib(need.likely_bytes)}{each} {doing}"
@@ -89,7 +91,7 @@ def _facts(check: Check, screen: Screen) -> list[str]:
 
 def _bars(check: Check, screen: Screen) -> list[str]:
     rows = [row for row in check.breakdown if row.range.high_bytes]
-    whole = max(check.estimate.process.likely_bytes, 1)
+    whole = max(check.share.process.likely_bytes, 1)
     cells = [(row.name, format_bytes(row.range.likely_bytes), _doubt(row.range)) for row in rows]
     lines = []
     for row, line in zip(rows, table(cells, right=[1]), strict=True):
@@ -106,19 +108,34 @@ def _doubt(size: Range) -> str:
 
 
 def _totals(check: Check, screen: Screen) -> list[str]:
-    e = check.estimate
-    process = ("process", check.asked.process, "what nvidia-smi shows")
-    if check.device.count > 1:
-        process = ("process", check.asked.process, f"on the fullest of {check.device.count} devices")
+    share = check.share
     totals = (
-        ("allocated", e.allocated, "torch max_memory_allocated"),
-        ("reserved", e.reserved, "torch max_memory_reserved"),
-        process,
-        ("load peak", check.asked.load_peak, "while the weights come in"),
+        ("allocated", share.allocated, "torch max_memory_allocated"),
+        ("reserved", share.reserved, "torch max_memory_reserved"),
+        ("process", share.process, "what nvidia-smi shows"),
+        ("load peak", share.load_peak, "while the weights come in"),
     )
     cells = [(name, format_gib(r.likely_bytes), _doubt(r), meaning) for name, r, meaning in totals]
     lines = table(cells, right=[1])
     return [screen.paint(line, "bold") if line.startswith("process") else line for line in lines]
+
+
+def _cards(check: Check, screen: Screen) -> list[str]:
+    """With several cards: what each holds. The rows and totals above are the fullest one's."""
+    share = check.share
+    if share.fullest is None:
+        return []
+    header = ("", "blocks", "weights", "kv_cache", "process", "load peak")
+    rows = [
+        (
+            f"card {card.index}", str(card.blocks), format_gib(card.weights_bytes), format_gib(card.kv_cache_bytes),
+            format_gib(card.process.likely_bytes), format_gib(card.load_peak.likely_bytes),
+        )
+        for card in share.cards
+    ]  # fmt: skip
+    lines = table([header, *rows], right=[1, 2, 3, 4, 5])
+    whole = f"All that stands above is card {share.fullest.index}'s, the fullest of {len(share.cards)}:"
+    return [*wrap(whole, screen.width), screen.paint(lines[0], "dim"), *lines[1:], ""]
 
 
 def _limits(check: Check, screen: Screen) -> list[str]:

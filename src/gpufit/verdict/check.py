@@ -10,6 +10,7 @@ from gpufit.errors import Unsupported
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.breakdown import Row, break_down
 from gpufit.memory.estimate import Estimate, estimate
+from gpufit.memory.split import Share, share_out
 from gpufit.memory.weights import count_weights
 from gpufit.memory.workload import Workload
 from gpufit.records import record
@@ -41,6 +42,7 @@ class Check:
     device: Device
     budget: Budget
     estimate: Estimate
+    share: Share  # the same on the cards that it is spread over; its totals are the fullest card's
     asked: Option
     breakdown: tuple[Row, ...]
     longest_context_tokens: int
@@ -100,10 +102,11 @@ def check_fit(
     adviser = Adviser(subject.architecture, device, budget)
     own = estimate(subject.architecture, workload)
     asked = adviser.weigh(workload, weighed=own)
+    share = share_out(own, device.count)
     longest, largest = adviser.longest_context(workload), adviser.largest_batch(workload)
     return Check(
-        subject=subject, workload=workload, device=device, budget=budget, estimate=own, asked=asked,
-        breakdown=break_down(own),
+        subject=subject, workload=workload, device=device, budget=budget, estimate=own, share=share, asked=asked,
+        breakdown=break_down(own, share.fullest),
         longest_context_tokens=longest,
         largest_batch=largest,
         recommendation=adviser.best_precision(workload),
