@@ -127,9 +127,9 @@ def test_sharing_out_never_needs_more_a_device_and_never_loses_weights(name: str
     e = estimate(model(name), w)
     share = share_out(e, devices)
     assert share.process.likely_bytes <= e.process.likely_bytes
-    blocks = e.weights.block_bytes
-    assert share.layers * devices >= sum(stack.layers for stack in model(name).stacks)
-    assert share.process.likely_bytes >= (e.weights.total_bytes - blocks) + blocks // devices
+    assert sum(card.blocks for card in share.cards) == sum(stack.layers for stack in model(name).stacks)
+    assert abs(sum(card.weights_bytes for card in share.cards) - e.weights.total_bytes) <= devices
+    assert share.process.likely_bytes >= (e.weights.total_bytes + e.kv_cache_bytes) // devices
 
 
 def test_verdict_words_at_their_exact_borders() -> None:
