@@ -103,6 +103,7 @@ def option_to_dict(option: Option) -> dict[str, object]:
         "verdict": option.verdict,
         "workload": workload_to_dict(option.workload),
         "device": option.device.name,
+        "device_count": option.device.count,
         "process": option.process.to_dict(),
         "load_peak_bytes": option.load_peak.likely_bytes,
         "budget_bytes": option.budget_bytes,

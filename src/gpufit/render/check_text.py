@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gpufit.memory.ranges import Range
 from gpufit.memory.solve import LARGEST_SEARCHED_BATCH
 from gpufit.render.text import Screen, table, wrap
@@ -154,22 +156,29 @@ def _advice(check: Check, screen: Screen) -> list[str]:
     lines: list[str] = []
     if check.verdict == "no":
         if not check.alternatives:
-            return ["", "No single change makes it fit: a smaller model or several cards are needed."]
+            return ["", "No change that was tried makes it fit, nor two of them together: a smaller model is needed."]
         lines += ["", screen.paint("Smallest changes that make it fit, least loss first:", "bold")]
-        cells = [
-            (
-                option.change, format_gib(option.process.likely_bytes), option.verdict,
-                f"leaves {format_bytes(option.headroom_bytes)} free",
-            )
-            for option in check.alternatives
-        ]  # fmt: skip
-        lines += table(cells, right=[1], indent="  ")
+        lines += _changes(check.alternatives, screen)
     best = check.recommendation
     if best is not None and best.workload != check.workload:
         lines += ["", *wrap(_recommend(best), screen.width, "  ")]
     elif best is not None and check.verdict == "fits":
         lines += ["", f"{describe(best)} is the best precision that fits; keep it."]
     return lines
+
+
+def _changes(options: Sequence[Option], screen: Screen) -> list[str]:
+    """One line a change, or two where the screen is too narrow."""
+    cells = [
+        (option.change, format_gib(option.process.likely_bytes), option.verdict,
+         f"leaves {format_bytes(option.headroom_bytes)} free" + (" on each" if option.device.count > 1 else ""))
+        for option in options
+    ]  # fmt: skip
+    lines = table(cells, right=[1], indent="  ")
+    if screen.width is None or max(map(len, lines)) <= screen.width:
+        return lines
+    figures = table([cell[1:] for cell in cells], right=[0], indent="      ")
+    return [line for option, figure in zip(options, figures, strict=True) for line in (f"  {option.change}", figure)]
 
 
 def _recommend(best: Option) -> str:

@@ -9,16 +9,13 @@ from gpufit.errors import Unsupported
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.estimate import Estimate, estimate
 from gpufit.memory.ranges import Range
-from gpufit.memory.solve import solve_batch, solve_context, with_context
+from gpufit.memory.solve import solve_batch, solve_context
 from gpufit.memory.split import share_out
 from gpufit.memory.weights import count_weights
 from gpufit.memory.workload import Quantization, Workload
 from gpufit.records import record, replace
 from gpufit.verdict.budget import Budget, make_budget
 from gpufit.verdict.judge import Verdict, judge
-
-MOST_CHANGES = 3
-SHORTEST_USEFUL_CONTEXT = 256
 
 # Formats that an ordinary checkpoint can be loaded into without calibration, least loss first, with the
 # compute capability their kernels need. Sources: bitsandbytes 0.50 documentation (int8 from Turing, 4-bit from Pascal).
@@ -114,7 +111,7 @@ class Adviser:
 
     def _precisions(self, workload: Workload) -> Iterator[Option]:
         """Every format that this card can load the model into, least loss first."""
-        half = self._half(workload.dtype)
+        half = self.half(workload.dtype)
         formats = [(half, quant, capability) for quant, capability in self._loadable(workload)]
         if workload.dtype == "fp32":
             formats.insert(0, ("fp32", "none", (0, 0)))
@@ -145,7 +142,7 @@ class Adviser:
         stored = STORED.get(self.architecture.config_quantization or "")
         return (LOADABLE[0], stored) if stored else LOADABLE
 
-    def _half(self, dtype: str) -> str:
+    def half(self, dtype: str) -> str:
         """The 16-bit format for this card: the one asked for, else bf16 where the card is known to compute it."""
         if dtype != "fp32":
             return dtype
@@ -153,78 +150,26 @@ class Adviser:
 
     def changes(self, workload: Workload, larger: Callable[[], tuple[Device, ...]]) -> tuple[Option, ...]:
         """Up to three smallest changes that make the workload fit, least loss first."""
-        found: list[Option] = []
-        for option in self._candidates(workload, larger):
-            if option.verdict in ("fits", "tight"):
-                found.append(option)
-            if len(found) == MOST_CHANGES:
-                break
-        return tuple(found)
+        from gpufit.verdict.changes import smallest_changes
 
-    def _candidates(self, workload: Workload, larger: Callable[[], tuple[Device, ...]]) -> Iterator[Option]:
-        w = workload
-        if w.attention == "eager":
-            yield self.weigh(replace(w, attention="sdpa"), "sdpa attention")
-        if w.dtype == "fp32":
-            half = self._half(w.dtype)
-            yield self.weigh(replace(w, dtype=half), f"{half} instead of fp32")
-        if w.batch > 1 and (batch := self.largest_batch(w)):
-            yield self.weigh(replace(w, batch=min(batch, w.batch)), f"batch {min(batch, w.batch)}")
-        if w.kv_dtype is None and self.architecture.cache:
-            smaller = _smaller_cache(w)
-            yield self.weigh(replace(w, kv_dtype=smaller), f"8-bit cache ({smaller})")
-        yield from self._shorter(w)
-        for quant, capability in self._loadable(w)[1:]:
-            if w.quant == "none" and _can_run(self.device, capability):
-                yield from self._quantized(w, quant)
-        yield from self._cards(w, larger())
+        return smallest_changes(self, workload, larger)
 
-    def _cards(self, workload: Workload, cards: tuple[Device, ...]) -> Iterator[Option]:
-        """The same work on larger cards that can run it, one of each size."""
-        tried: set[int | None] = set()
-        for card in cards:
-            asked = replace(workload, compute_capability=card.compute_capability)
-            if card.total_bytes in tried or not _serves(card, asked):
-                continue
-            option = Adviser(self.architecture, card, make_budget(card, self.budget.reserve_bytes)).weigh(
-                asked, f"a larger card: {card.name}"
-            )
-            if option.verdict != "no":
-                tried.add(card.total_bytes)
-            yield option
+    def smaller_formats(self, workload: Workload) -> tuple[Quantization, ...]:
+        """Formats that this card can load the weights into, least loss first, less the checkpoint's own."""
+        return tuple(quant for quant, needs in self._loadable(workload)[1:] if _can_run(self.device, needs))
 
-    def _shorter(self, workload: Workload, prefix: str = "") -> Iterator[Option]:
-        context = self.longest_context(workload)
-        if SHORTEST_USEFUL_CONTEXT <= context < workload.context_tokens:
-            yield self.weigh(with_context(workload, context), f"{prefix}context {context:,}")
+    def beside(self, card: Device) -> Adviser:
+        """The same question of another card."""
+        return Adviser(self.architecture, card, make_budget(card, self.budget.reserve_bytes))
 
-    def _quantized(self, workload: Workload, quant: Quantization) -> Iterator[Option]:
-        changed = replace(workload, quant=quant, dtype=self._half(workload.dtype))
-        try:
-            option = self.weigh(changed, f"{quant} weights")
-        except Unsupported:
-            return
-        yield option
-        if option.verdict == "no":
-            yield from self._shorter(changed, f"{quant} weights and ")
-
-
-def _smaller_cache(workload: Workload) -> str:
-    """The runtime's 8-bit cache."""
-    if workload.runtime == "transformers":
-        return "fp8"
-    from gpufit.memory.serving import SMALLER_CACHE
-
-    return SMALLER_CACHE[workload.runtime]
-
-
-def _serves(card: Device, workload: Workload) -> bool:
-    """Whether a card that is offered runs CUDA and what the workload asks: dtype, quantization, attention kernel."""
-    needs = [NEEDS.get(workload.quant, (0, 0)), (8, 0) if workload.attention == "flash" else (0, 0)]
-    if workload.dtype == "bf16":
-        needs.append((8, 0))
-    capability = card.compute_capability
-    return card.vendor in ("NVIDIA", None) and capability is not None and capability >= max(needs)
+    @staticmethod
+    def serves(card: Device, workload: Workload) -> bool:
+        """Whether a card that is offered runs CUDA and what is asked of it: dtype, quantization, attention kernel."""
+        needs = [NEEDS.get(workload.quant, (0, 0)), (8, 0) if workload.attention == "flash" else (0, 0)]
+        if workload.dtype == "bf16":
+            needs.append((8, 0))
+        capability = card.compute_capability
+        return card.vendor in ("NVIDIA", None) and capability is not None and capability >= max(needs)
 
 
 def _can_run(device: Device, capability: tuple[int, int]) -> bool:
