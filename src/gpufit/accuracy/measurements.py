@@ -45,6 +45,8 @@ class Measurement:
     prompt_tokens: int | None
     new_tokens: int | None
     kv_tokens: int | None
+    max_model_len: int | None
+    max_num_batched_tokens: int | None
     tensor_parallel: int | None
     measured_bytes: int | None
     training: bool
@@ -132,6 +134,7 @@ def _measurement(row: Mapping[str | None, object], line: int, training: bool) ->
         kv_dtype=text("kv_dtype"), attention=text("attention"), gpu=text("gpu"), metric=text("metric"),
         confidence=text("confidence"), notes=text("notes"), batch=whole("batch", 1),
         prompt_tokens=whole("prompt_tokens", 1), new_tokens=whole("new_tokens", 0), kv_tokens=whole("kv_tokens", 1),
+        max_model_len=whole("max_model_len", 1), max_num_batched_tokens=whole("max_num_batched_tokens", 1),
         tensor_parallel=whole("tensor_parallel", 1), measured_bytes=measured, training=training,
         problem="; ".join(problems),
     )  # fmt: skip

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from gpufit.accuracy.cards import Card, split_count
+from gpufit.accuracy.engines import predictor_of
 from gpufit.accuracy.measurements import Measurement
-from gpufit.accuracy.predict import predict
+from gpufit.accuracy.prediction import Part, Refusal
 from gpufit.accuracy.summary import Summary, summarize
-from gpufit.accuracy.work import Refusal, plan_row, without_groups
 from gpufit.errors import GpufitError
 from gpufit.facts.architecture import Architecture
-from gpufit.memory.estimate import Estimate, estimate
+from gpufit.memory.estimate import Estimate
 from gpufit.memory.ranges import Range
 from gpufit.records import record
 
@@ -21,11 +21,12 @@ FindCard = Callable[[str], Card]
 
 @record
 class Comparison:
-    """One row, with its prediction and the estimate behind it, or the reason why there is none."""
+    """One row, with its prediction and the estimate or the parts behind it, or the reason why there is none."""
 
     row: Measurement
     predicted: Range | None = None
     estimate: Estimate | None = None
+    parts: tuple[Part, ...] = ()
     reason: str = ""
 
     @property
@@ -68,26 +69,17 @@ def compare(row: Measurement, *, find_architecture: FindArchitecture, find_card:
         return Comparison(row=row, reason=row.problem)
     if row.training:
         return Comparison(row=row, reason="training is not estimated yet")
+    predict = predictor_of(row.engine)
+    if isinstance(predict, Refusal):
+        return Comparison(row=row, reason=predict.reason)
     try:
         architecture = find_architecture(row.architecture)
         if architecture is None:
             return Comparison(row=row, reason=f"the architecture {row.architecture[:80]!r} was not found")
         count, name = split_count(row.gpu)
-        card = find_card(name)
-        workload = plan_row(row, architecture, card)
-        if isinstance(workload, Refusal):
-            return Comparison(row=row, reason=workload.reason)
-        own = estimate(architecture, workload)
-        predicted = predict(row, own, card, count)
-        smaller = without_groups(row, workload)
-        if smaller is not None and isinstance(predicted, Range):
-            lowest = predict(row, estimate(architecture, smaller), card, count)
-            if isinstance(lowest, Range):
-                predicted = Range(
-                    min(lowest.low_bytes, predicted.low_bytes), predicted.likely_bytes, predicted.high_bytes
-                )
+        found = predict(row, architecture, find_card(name), count)
     except GpufitError as refused:
         return Comparison(row=row, reason=refused.message)
-    if isinstance(predicted, Refusal):
-        return Comparison(row=row, reason=predicted.reason)
-    return Comparison(row=row, predicted=predicted, estimate=own)
+    if isinstance(found, Refusal):
+        return Comparison(row=row, reason=found.reason)
+    return Comparison(row=row, predicted=found.range, estimate=found.estimate, parts=found.parts)

@@ -284,10 +284,11 @@ def _calibrated_matrices(architecture: Architecture, quant: Quantization) -> dic
         matrix = _as_matrices(group, group.copies)
         if group.module == "experts" and group.name.endswith("gate_up_proj"):
             matrix = matrix._replace(per_copy=2 * matrix.per_copy, outputs=matrix.outputs // 2)
-        if awq and (matrix.inputs % 128 or matrix.outputs % 8):
+        size = int(quant.rpartition("-g")[2]) if awq else 1
+        if awq and (matrix.inputs % size or matrix.outputs % 8):
             raise Unsupported(
-                f"AWQ with groups of 128 cannot pack {group.module_name.replace('.{}', '')} of shape {group.shape}",
-                hint="its inputs must be a multiple of 128 and its outputs of 8; use bnb-nf4 or gptq-int4-g128",
+                f"AWQ with groups of {size} cannot pack {group.module_name.replace('.{}', '')} of shape {group.shape}",
+                hint=f"its inputs must be a multiple of {size} and its outputs of 8; use bnb-nf4 or gptq-int4-g128",
             )
         found[index] = matrix
     return found

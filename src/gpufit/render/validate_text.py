@@ -60,19 +60,29 @@ def _line(s: Summary) -> tuple[str, ...]:
 
 
 def _explain(comparison: Comparison, screen: Screen) -> list[str]:
-    row, predicted, estimate = comparison.row, comparison.predicted, comparison.estimate
+    row, predicted = comparison.row, comparison.predicted
     assert predicted is not None  # only covered rows come here
-    assert estimate is not None
-    work = estimate.workload
     lines = [
         screen.paint(f"{row.id}: {row.architecture} {row.quant_method or 'none'}", "bold")
-        + f", batch {work.batch}, {work.prompt_tokens:,} + {work.new_tokens:,} tokens, "
-        + (row.engine_version or row.engine),
+        + f", {_work(comparison)}, {row.engine_version or row.engine}",
         f"  {row.metric}: measured {format_gib(row.measured_bytes or 0)}, "
         f"estimated {format_gib(predicted.likely_bytes)} ({format_gib(predicted.low_bytes)} to "
         f"{format_gib(predicted.high_bytes)}), {percent(comparison.error)} off",
     ]
-    for part in break_down(estimate):
-        first = part.formula.splitlines()[0] if part.formula else ""
-        lines.append(f"  {part.name:<12}{format_gib(part.range.likely_bytes):>12}  {first}")
+    if comparison.estimate is not None:
+        parts = [(str(part.name), part.range, part.formula) for part in break_down(comparison.estimate)]
+    else:
+        parts = [(part.name, part.bytes, part.formula) for part in comparison.parts]
+    width = max((len(name) for name, _, _ in parts), default=0)
+    for name, size, formula in parts:
+        first = formula.splitlines()[0] if formula else ""
+        lines.append(f"  {name:<{width}}{format_gib(size.likely_bytes):>13}  {first}")
     return lines
+
+
+def _work(comparison: Comparison) -> str:
+    if comparison.estimate is not None:
+        work = comparison.estimate.workload
+        return f"batch {work.batch}, {work.prompt_tokens:,} + {work.new_tokens:,} tokens"
+    row = comparison.row
+    return f"batch {row.batch or 1}, {row.prompt_tokens or row.max_model_len or 0:,} + {row.new_tokens or 0:,} tokens"

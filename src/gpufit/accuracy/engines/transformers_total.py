@@ -5,7 +5,7 @@ from __future__ import annotations
 from gpufit.accuracy.cards import Card
 from gpufit.accuracy.growth import play, play_of
 from gpufit.accuracy.measurements import Measurement
-from gpufit.accuracy.work import Refusal
+from gpufit.accuracy.prediction import Refusal
 from gpufit.memory.estimate import Estimate
 from gpufit.memory.legacy import PRINTED_STEP_BYTES
 from gpufit.memory.ranges import ZERO, Range

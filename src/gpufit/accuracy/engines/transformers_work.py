@@ -6,41 +6,26 @@ import re
 
 from gpufit.accuracy.cards import Card
 from gpufit.accuracy.measurements import Measurement
+from gpufit.accuracy.prediction import Refusal
 from gpufit.facts.architecture import Architecture
 from gpufit.facts.quant_formats import MATRIX_PARTS
 from gpufit.memory.versions import season_version
 from gpufit.memory.workload import AttentionKernel, Workload
-from gpufit.records import record, replace
+from gpufit.records import replace
 
 _TRANSFORMERS = re.compile(r"transformers\s+(\d+\.\d+(?:\.\d+)?)")
 _TORCH = re.compile(r"torch\s+(\d+\.\d+(?:\.\d+)?)")
 _KERNEL = re.compile(r"kernel (exllamav1|exllamav2|exllama|autogptq-cuda-old)\b")
 _ATTENTION: dict[str, AttentionKernel] = {"eager": "eager", "sdpa": "sdpa", "flash": "flash", "flash2": "flash"}
-# modelling code of transformers; the second brings kernels of its own and is read through sampled allocations alone
-_ENGINES = ("transformers", "GPTQ-for-LLaMa(transformers)")
-# the newest transformers release when the engine's measurements were committed (2023-08-05)
-_RELEASE_OF = {"GPTQ-for-LLaMa(transformers)": "4.31.0"}
 _FLOATS = ("fp32", "fp16", "bf16")
 # formats whose group a row left open: what the loader of that name does by default
 _QUANT_NAMES: dict[str, str] = {"": "none", "gptq-int8": "gptq-int8-g128", "gptq-int4": "gptq-int4-g128"}
 _GROUPLESS = {"gptq-int4": "gptq-int4"}
 
 
-@record
-class Refusal:
-    """A row that is not predicted, and why."""
-
-    reason: str
-
-
 def plan_row(row: Measurement, architecture: Architecture, card: Card) -> Workload | Refusal:
     """The workload that the row describes."""
-    if row.training:
-        return Refusal(reason="training is not estimated yet")
-    if row.engine not in _ENGINES:
-        return Refusal(reason=f"the runtime {row.engine[:40]} is not estimated")
-    names = _QUANT_NAMES if row.engine == "transformers" else {"": "none"}
-    quant = names.get(row.quant_method, row.quant_method)
+    quant = _QUANT_NAMES.get(row.quant_method, row.quant_method)
     if quant != "none" and quant not in MATRIX_PARTS:
         return Refusal(reason=f"the quantization {quant[:40]} is not estimated")
     dtype = _dtype(row, quant, architecture)
@@ -53,8 +38,6 @@ def plan_row(row: Measurement, architecture: Architecture, card: Card) -> Worklo
     version = _TRANSFORMERS.search(row.engine_version)
     bare = re.fullmatch(r"\d+\.\d+(\.\d+)?", row.engine_version)
     library = version[1] if version else bare[0] if bare else season_version(torch[1]) if torch else None
-    if library is None and row.engine in _RELEASE_OF:
-        library = _RELEASE_OF[row.engine]
     kernel = _KERNEL.search(row.notes)
     return Workload(
         prompt_tokens=prompt, new_tokens=new, batch=row.batch or 1, dtype=dtype, quant=quant,  # type: ignore[arg-type]
@@ -68,7 +51,7 @@ def plan_row(row: Measurement, architecture: Architecture, card: Card) -> Worklo
 def without_groups(row: Measurement, workload: Workload) -> Workload | None:
     """The same work in the smallest format that the row's words allow; None where they leave no doubt."""
     other = _GROUPLESS.get(row.quant_method)
-    return replace(workload, quant=other) if other and row.engine == "transformers" else None
+    return replace(workload, quant=other) if other else None
 
 
 def _dtype(row: Measurement, quant: str, architecture: Architecture) -> str:
