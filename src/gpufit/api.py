@@ -200,7 +200,8 @@ def find_device(*, vram: Size | None, gpu: str | None, environ: Mapping[str, str
         return given
     from gpufit.devices.probe import choose_device, probe_devices
 
-    return choose_device(probe_devices(environ).devices)
+    result = probe_devices(environ)
+    return choose_device(result.devices, result.findings)
 
 
 def parse_reserve(reserve: Size) -> int:

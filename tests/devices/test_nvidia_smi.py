@@ -64,7 +64,7 @@ def test_unified_memory_is_unknown_and_never_zero() -> None:
 
 
 def test_a_total_of_0_mib_is_unknown() -> None:
-    cells = CommandOutput(code=0, stdout="0, GRID, GPU-1, 0, 0, 0, 0, 40, 9.3, 70.0, 535.54, 7.5, 0\n")
+    cells = CommandOutput(code=0, stdout="0, GRID, GPU-1, 0, 0, 0, 0, 40, 9.3, 70.0, 535.54, [N/A], 7.5, 0\n")
     (device,) = NvidiaSmiProbe(run=Tool(cells, CommandOutput(code=0, stdout=""))).devices()
     assert (device.total_bytes, device.free_bytes, device.used_bytes, device.reserved_bytes) == (None,) * 4
 
@@ -123,3 +123,28 @@ def test_a_hanging_tool_is_killed_at_its_limit(tmp_path: Path) -> None:
     with pytest.raises(ProbeFailed, match=r"did not answer within 0\.3 s"):
         run_command((str(tool),), limit_seconds=0.3)
     assert time.monotonic() - start < 15  # half of the tool's own sleep
+
+
+def test_a_divided_card_is_listed_as_its_slices_with_their_own_memory() -> None:
+    tool = Tool(
+        recorded("nvidia_smi_mig.csv"), CommandOutput(code=0, stdout=""),
+        recorded("nvidia_smi_mig_list.txt"), recorded("nvidia_smi_mig.xml"),
+    )  # fmt: skip
+    large, small, whole = NvidiaSmiProbe(run=tool).devices()
+    assert (large.name, large.uuid) == (
+        "NVIDIA A100-SXM4-40GB MIG 3g.20gb",
+        "MIG-c7384736-a75d-5afc-978f-d2f1294409fd",
+    )
+    assert (large.total_bytes, large.free_bytes, large.used_bytes) == (19968 * MIB, 19930 * MIB, 37 * MIB)
+    assert (small.total_bytes, small.free_bytes) == (4864 * MIB, 4851 * MIB)
+    assert (large.utilization_percent, large.processes, large.compute_capability) == (None, None, (8, 0))
+    assert (whole.index, whole.total_bytes, whole.processes) == (1, 40960 * MIB, ())
+    assert tool.commands[-1] == ("nvidia-smi", "-q", "-x")
+
+
+@pytest.mark.parametrize(("listed", "xml"), [("", "<broken"), ("GPU 0: A100 (UUID: GPU-1)\n", "")])
+def test_a_divided_card_without_known_slices_has_nothing_to_give(listed: str, xml: str) -> None:
+    answers = (CommandOutput(code=0, stdout=text) for text in ("", listed, xml))
+    card, whole = NvidiaSmiProbe(run=Tool(recorded("nvidia_smi_mig.csv"), *answers)).devices()
+    assert (card.free_bytes, whole.free_bytes) == (0, 40012 * MIB)
+    assert "MIG is on" in card.notes[-1]

@@ -158,7 +158,7 @@ def test_the_default_limit_is_two_seconds() -> None:
 
 
 def test_the_installed_module_answers_on_this_machine_or_says_why_not() -> None:
-    (finding,) = probe_devices({}, [NvmlProbe()]).findings
+    (finding,) = probe_devices({}, [[NvmlProbe()]]).findings
     assert finding.outcome in ("found", "absent", "failed", "none")
     assert bool(finding.devices) != bool(finding.message)
 

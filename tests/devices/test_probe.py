@@ -4,42 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pynvml
 import pytest
 from fake_nvml import MIB, Card, FakeNvml
+from told import Said
 
 from gpufit.devices.bounded import CommandOutput, call_bounded
 from gpufit.devices.device import Device, ProbeFailed
-from gpufit.devices.nvidia_smi import NvidiaSmiProbe
 from gpufit.devices.nvml import NvmlProbe
-from gpufit.devices.probe import choose_device, default_probes, probe_devices
+from gpufit.devices.probe import choose_device, default_rounds, probe_devices
 from gpufit.devices.torch_probe import TorchProbe, parse_torch
 from gpufit.devices.visible import select_visible
 from gpufit.errors import NoDevice, UsageError
 
 
-@dataclass(frozen=True)
-class Said:
-    """A probe that answers what it was told to."""
-
-    answer: tuple[Device, ...] | ProbeFailed
-    name: str = "said"
-
-    def devices(self) -> tuple[Device, ...]:
-        if isinstance(self.answer, ProbeFailed):
-            raise self.answer
-        return self.answer
-
-
 def card(index: int, name: str = "Tesla T4", **facts: int | str | None) -> Device:
+    facts = {"vendor": "NVIDIA", **facts}
     return Device(name=name, source="nvml", index=index, uuid=f"GPU-{index}a-{index}b", **facts)  # type: ignore[arg-type]
 
 
 CARDS = (card(0), card(1), card(2, "NVIDIA L4"))
-MIG = Device(name="A100 MIG 3g.40gb", source="nvml", index=3, uuid="MIG-0c757cd7-e942")
+MIG = Device(name="A100 MIG 3g.40gb", source="nvml", index=3, uuid="MIG-0c757cd7-e942", vendor="NVIDIA")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +86,7 @@ def test_indices_among_unlike_cards_are_noted_as_cuda_orders_them_otherwise() ->
 def test_the_first_probe_that_finds_devices_is_believed() -> None:
     smi = Said((card(0, "Tesla T4", total_bytes=1),), "smi")
     result = probe_devices(
-        {}, [Said(ProbeFailed("no driver", is_absent=True), "nvml"), Said((), "none"), smi, Said(())]
+        {}, [[Said(ProbeFailed("no driver", is_absent=True), "nvml")], [Said((), "none")], [smi], [Said(())]]
     )
     assert [(finding.probe, finding.outcome) for finding in result.findings] == [
         ("nvml", "absent"),
@@ -112,19 +99,19 @@ def test_the_first_probe_that_finds_devices_is_believed() -> None:
 
 def test_a_failing_probe_is_noted_and_the_next_one_asked() -> None:
     broken = FakeNvml(errors={"nvmlInit": pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH})
-    result = probe_devices({}, [NvmlProbe(module=broken), Said(CARDS)])
+    result = probe_devices({}, [[NvmlProbe(module=broken)], [Said(CARDS)]])
     assert len(result.devices) == 3
     assert result.notes == (f"NVML: {pynvml.NVMLError(pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH)}",)
 
 
 def test_missing_facts_are_filled_by_name() -> None:
-    (device,) = probe_devices({}, [Said((card(0, "NVIDIA GeForce RTX 4060 Ti", total_bytes=16380 * MIB),))]).devices
+    (device,) = probe_devices({}, [[Said((card(0, "NVIDIA GeForce RTX 4060 Ti", total_bytes=16380 * MIB),))]]).devices
     assert (device.compute_capability, device.bandwidth_gb_per_s) == ((8, 9), 288.0)
 
 
 def test_a_mock_replaces_every_probe_and_obeys_visibility() -> None:
     environ = {"GPUFIT_FAKE_GPU": "Tesla T4:15360MiB:count=3", "CUDA_VISIBLE_DEVICES": "2"}
-    result = probe_devices(environ, [Said(CARDS)])
+    result = probe_devices(environ, [[Said(CARDS)]])
     assert [(device.source, device.index) for device in result.devices] == [("fake", 2)]
     with pytest.raises(UsageError):
         probe_devices({"GPUFIT_FAKE_GPU": "Voodoo"}, [])
@@ -132,9 +119,15 @@ def test_a_mock_replaces_every_probe_and_obeys_visibility() -> None:
 
 def test_disagreement_between_probes_is_noted_when_all_are_asked() -> None:
     small, large = card(0, total_bytes=8 << 30), card(0, total_bytes=16 << 30)
-    assert probe_devices({}, [Said((large,), "a"), Said((large,), "b")], ask_all=True).notes == ()
-    assert "disagree on GPU 0" in probe_devices({}, [Said((large,), "a"), Said((small,), "b")], ask_all=True).notes[0]
-    assert "a sees 3 devices, b 1" in probe_devices({}, [Said(CARDS, "a"), Said((small,), "b")], ask_all=True).notes[0]
+
+    def notes(one: tuple[Device, ...], two: tuple[Device, ...]) -> tuple[str, ...]:
+        return probe_devices({}, [[Said(one, "a")], [Said(two, "b")]], ask_all=True).notes
+
+    assert notes((large,), (large,)) == ()
+    assert notes((large,), (small,)) == ("probes disagree on GPU 0: a says 16.00 GiB, b 8.00 GiB",)
+    assert notes(CARDS, (small,)) == ("probes disagree: a sees 3 devices, b 1",)
+    other = Device(name="Arc", source="x", vendor="Intel", total_bytes=1)
+    assert notes((large,), (other,)) == ()  # of another vendor
 
 
 def test_the_freest_device_is_chosen_and_unknown_memory_comes_last() -> None:
@@ -150,7 +143,7 @@ def test_no_device_is_exit_3_with_a_hint() -> None:
     with pytest.raises(NoDevice, match="no GPU found") as caught:
         choose_device([])
     assert (caught.value.exit_code, "--vram" in caught.value.hint, "--gpu" in caught.value.hint) == (3, True, True)
-    hidden = probe_devices({"CUDA_VISIBLE_DEVICES": ""}, [Said(CARDS)])
+    hidden = probe_devices({"CUDA_VISIBLE_DEVICES": ""}, [[Said(CARDS)]])
     with pytest.raises(NoDevice, match="3 GPUs are here, and none is visible"):
         choose_device(hidden.devices, hidden.findings)
     with pytest.raises(NoDevice, match="no free memory"):
@@ -166,7 +159,7 @@ def test_everything_hanging_at_once_is_bounded() -> None:
             hang()
 
     start = time.monotonic()
-    result = probe_devices({}, [NvmlProbe(module=Hanging(Card()))])
+    result = probe_devices({}, [[NvmlProbe(module=Hanging(Card()))]])
     assert 1.5 < time.monotonic() - start < 15
     assert [finding.outcome for finding in result.findings] == ["failed"]
     assert result.notes == ("NVML did not answer within 2 s",)
@@ -181,11 +174,14 @@ def test_a_bounded_call_hands_its_own_errors_on() -> None:
     assert call_bounded(lambda: 7, 1, "it") == 7
 
 
-def test_the_real_probes_are_asked_in_order_with_two_seconds_each() -> None:
-    probes = default_probes()
-    assert [probe.name for probe in probes] == ["nvml", "nvidia-smi", "torch"]
-    limits = [probe.limit_seconds for probe in probes if isinstance(probe, NvmlProbe | NvidiaSmiProbe | TorchProbe)]
-    assert limits == [2, 2, 2]
+def test_the_real_probes_are_asked_in_rounds_with_two_seconds_each() -> None:
+    rounds = default_rounds()
+    assert [[probe.name for probe in members] for members in rounds] == [
+        ["nvml", "amd-sysfs", "intel-sysfs", "apple"],
+        ["nvidia-smi", "amd-smi", "rocm-smi", "xpu-smi"],
+        ["torch"],
+    ]
+    assert {getattr(probe, "limit_seconds", None) for members in rounds for probe in members} == {2}
 
 
 def torch_folder(tmp_path: Path, cuda: str) -> Callable[[], Path]:
@@ -197,7 +193,7 @@ def said(output: CommandOutput) -> Callable[..., CommandOutput]:
     return lambda command, *, limit_seconds: output
 
 
-TORCH = '[{"name": "Tesla T4", "free": 15000, "total": 15800, "cc": [7, 5], "uuid": "ab-cd", "hip": null}]'
+TORCH = '[{"name": "Tesla T4", "free": 15000, "total": 15800, "cc": [7, 5], "uuid": "ab-cd", "vendor": "NVIDIA"}]'
 
 
 def test_torch_answers_from_a_child_process(tmp_path: Path) -> None:
@@ -208,8 +204,15 @@ def test_torch_answers_from_a_child_process(tmp_path: Path) -> None:
 
 
 def test_an_amd_card_has_no_cuda_capability() -> None:
-    (device,) = parse_torch(TORCH.replace("null", '"6.2"'))
-    assert (device.vendor, device.compute_capability) == ("AMD", None)
+    (device,) = parse_torch(TORCH.replace("NVIDIA", "AMD").replace('"cc"', '"gfx": "gfx90a:sramecc+:xnack-", "cc"'))
+    assert (device.vendor, device.compute_capability, device.architecture) == ("AMD", None, "gfx90a")
+
+
+def test_torch_knows_metal_and_intel() -> None:
+    (mac,) = parse_torch('[{"name": "Apple GPU", "free": null, "total": 22906503168, "vendor": "Apple"}]')
+    assert (mac.vendor, mac.total_bytes, mac.free_bytes, mac.used_bytes) == ("Apple", 22906503168, None, None)
+    (arc,) = parse_torch('[{"name": "Arc", "free": 5, "total": 9, "vendor": "Intel", "integrated": true}]')
+    assert (arc.vendor, arc.used_bytes, arc.integrated) == ("Intel", 4, True)
 
 
 def test_a_torch_that_is_missing_or_built_for_the_cpu_is_never_started(tmp_path: Path) -> None:
@@ -236,3 +239,68 @@ def test_a_torch_that_breaks_is_a_failure(tmp_path: Path, output: CommandOutput)
     with pytest.raises(ProbeFailed) as caught:
         TorchProbe(run=said(output), find=torch_folder(tmp_path, "'12.8'")).devices()
     assert not caught.value.is_absent
+
+
+AMD = tuple(
+    Device(name="Instinct MI210", source="amd-sysfs", index=i, uuid=f"GPU-{i}{i}", vendor="AMD") for i in range(3)
+)
+
+
+@pytest.mark.parametrize(
+    ("environ", "indices"),
+    [
+        ({}, [0, 1, 2]),
+        ({"ROCR_VISIBLE_DEVICES": "2,0"}, [2, 0]),
+        ({"ROCR_VISIBLE_DEVICES": "GPU-11"}, [1]),
+        ({"ROCR_VISIBLE_DEVICES": "2,0", "HIP_VISIBLE_DEVICES": "1"}, [0]),  # HIP counts what ROCR has left
+        ({"ROCR_VISIBLE_DEVICES": "1", "HIP_VISIBLE_DEVICES": "1"}, []),
+        ({"HIP_VISIBLE_DEVICES": "2"}, [2]),
+        ({"CUDA_VISIBLE_DEVICES": "1"}, [1]),
+        ({"CUDA_VISIBLE_DEVICES": "1", "HIP_VISIBLE_DEVICES": "0"}, [0]),
+        ({"HIP_VISIBLE_DEVICES": ""}, []),
+        ({"ZE_AFFINITY_MASK": "5"}, [0, 1, 2]),
+    ],
+)
+def test_amd_devices_obey_rocr_then_hip(environ: dict[str, str], indices: list[int]) -> None:
+    assert [device.index for device in select_visible(AMD, environ)[0]] == indices
+
+
+def test_each_vendor_obeys_its_own_variable() -> None:
+    both = (*CARDS, *AMD, Device(name="Apple M2", source="apple", vendor="Apple"))
+    chosen, _ = select_visible(both, {"CUDA_VISIBLE_DEVICES": "2", "HIP_VISIBLE_DEVICES": "0,1"})
+    assert [device.name for device in chosen] == ["NVIDIA L4", "Instinct MI210", "Instinct MI210", "Apple M2"]
+
+
+def test_graphics_of_a_processor_do_not_end_the_search() -> None:
+    graphics = Device(name="Raphael", source="amd-sysfs", vendor="AMD", total_bytes=1, integrated=True)
+    unsized = Device(name="Arc", source="intel-sysfs", vendor="Intel")
+    result = probe_devices({}, [[Said((graphics,), "a"), Said((unsized,), "b")], [Said(CARDS, "c")], [Said((), "d")]])
+    assert [finding.probe for finding in result.findings] == ["a", "b", "c", "d"]
+    assert choose_device(result.devices).name == "Arc"  # of unknown size, as the others, and the first
+
+
+def test_the_probes_of_a_round_are_asked_at_once_and_one_that_hangs_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from threading import Barrier, Event
+
+    from gpufit.devices import probe
+
+    together, never = Barrier(2, timeout=10), Event()
+
+    class Meets(Said):
+        def devices(self) -> tuple[Device, ...]:
+            together.wait()  # broken unless the other probe is asked meanwhile
+            return super().devices()
+
+    class Hangs(Said):
+        def devices(self) -> tuple[Device, ...]:
+            never.wait(30)
+            return ()
+
+    monkeypatch.setattr(probe, "_ROUND_SECONDS", 0.5)
+    members = [Meets((card(0),), "a"), Meets((), "b"), Hangs((), "c")]
+    result = probe_devices({}, [members], ask_all=True)
+    assert [finding.outcome for finding in result.findings] == ["found", "none", "failed"]
+    assert result.notes == ("c did not answer within 0.5 s",)
+    never.set()

@@ -21,12 +21,12 @@ def run(
     as_json: options.Json = False,
 ) -> int:
     """Show every GPU: memory, load, driver, the number formats it runs, and who holds memory."""
-    from gpufit.devices.probe import choose_device, default_probes, probe_devices
+    from gpufit.devices.probe import choose_device, default_rounds, probe_devices
 
-    probes = default_probes()
+    rounds = default_rounds()
 
     def look() -> ProbeResult:
-        result = probe_devices(os.environ, probes)
+        result = probe_devices(os.environ, rounds)
         if not result.devices:
             choose_device((), result.findings)  # says why there is none
         return result

@@ -54,6 +54,34 @@ def call_bounded(call: Callable[[], Answer], limit_seconds: float, what: str) ->
     return answers[0]
 
 
+def call_together(
+    calls: Sequence[Callable[[], Answer]], limit_seconds: float | None = None
+) -> list[Answer | BaseException | None]:
+    """Each call's answer or its own exception, all made at once; None for one that is not back within the limit.
+
+    >>> call_together([lambda: 1, lambda: 2])
+    [1, 2]
+    """
+    from threading import Thread
+    from time import monotonic
+
+    answers: list[Answer | BaseException | None] = [None] * len(calls)
+
+    def work(place: int) -> None:
+        try:
+            answers[place] = calls[place]()
+        except BaseException as error:  # noqa: BLE001  it is this call's answer
+            answers[place] = error
+
+    threads = [Thread(target=work, args=(place,), daemon=True) for place in range(len(calls))]
+    end = None if limit_seconds is None else monotonic() + limit_seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(None if end is None else max(0.0, end - monotonic()))
+    return list(answers)
+
+
 def run_command(
     command: Sequence[str], *, limit_seconds: float, environ: Mapping[str, str] | None = None
 ) -> CommandOutput:

@@ -9,6 +9,12 @@ from gpufit.records import record
 # CUDA C++ Programming Guide, "Arithmetic Instructions" by compute capability
 DTYPES_SINCE = {"fp32": (0, 0), "fp16": (5, 3), "int8": (6, 1), "bf16": (8, 0), "fp8": (8, 9)}
 
+# What PyTorch runs elsewhere. bf16: torch 2.13, cuda/__init__.py is_bf16_supported (every AMD card), xpu likewise, and
+# Metal since macOS 14. fp8: matrix units of CDNA 3 and 4 and RDNA 4 (ROCm documentation, precision support); no fp8 on
+# Metal or, through torch, on Intel.
+_ELSEWHERE = ("fp32", "fp16", "int8", "bf16")
+_AMD_FP8 = ("gfx94", "gfx95", "gfx12")
+
 
 @record
 class DeviceProcess:
@@ -23,10 +29,13 @@ class DeviceProcess:
 class Device:
     """One GPU at one moment.
 
-    ``source`` says who told us (nvml, nvidia-smi, torch, gpus.yaml, given, fake). ``index`` is the driver's own index,
-    before ``CUDA_VISIBLE_DEVICES``. ``total_bytes`` is the driver's total; ``total_is_bound`` marks a cautious bound
-    taken where no driver's total is known. ``reserved_bytes`` is what the driver keeps for itself, apart
-    from ``used_bytes``. ``dtypes`` are the number formats its arithmetic units run.
+    ``source`` says who told us (nvml, nvidia-smi, amd-sysfs, torch, gpus.yaml, given, fake). ``index`` is the driver's
+    own index among the cards of its vendor, before ``CUDA_VISIBLE_DEVICES`` and its like. ``total_bytes`` is the
+    driver's total; ``total_is_bound`` marks a cautious bound taken where no driver's total is known.
+    ``reserved_bytes`` is what the driver keeps for itself, apart from ``used_bytes``. ``shared_bytes`` is memory of the
+    system that the device may take beside its own (GTT). An ``integrated`` device is part of a processor and is never
+    chosen by itself. ``architecture`` is AMD's name of the instruction set (gfx1100). ``dtypes`` are the number formats
+    its arithmetic units run.
     """
 
     name: str
@@ -38,6 +47,9 @@ class Device:
     used_bytes: int | None = None
     reserved_bytes: int | None = None
     total_is_bound: bool = False
+    shared_bytes: int | None = None
+    shared_used_bytes: int | None = None
+    integrated: bool = False
     count: int = 1
     vendor: str | None = None
     utilization_percent: int | None = None
@@ -46,6 +58,7 @@ class Device:
     power_limit_watts: float | None = None
     driver: str | None = None
     compute_capability: tuple[int, int] | None = None
+    architecture: str | None = None
     bandwidth_gb_per_s: float | None = None
     processes: tuple[DeviceProcess, ...] | None = None
     notes: tuple[str, ...] = ()
@@ -57,9 +70,26 @@ class Device:
         >>> Device(name="Tesla T4", source="given", compute_capability=(7, 5)).dtypes
         ('fp32', 'fp16', 'int8')
         """
-        if self.compute_capability is None:
+        if self.compute_capability is not None:
+            return tuple(name for name, since in DTYPES_SINCE.items() if self.compute_capability >= since)
+        if self.vendor == "AMD" and self.architecture is not None:
+            return (*_ELSEWHERE, "fp8") if self.architecture.startswith(_AMD_FP8) else _ELSEWHERE
+        return _ELSEWHERE if self.vendor in ("Apple", "Intel") else None
+
+    @property
+    def unseen_bytes(self) -> int | None:
+        """Memory in use that no process visible here accounts for; None where any of it is unknown.
+
+        The driver's own few MiB are part of it, and so is whatever runs outside this container.
+
+        >>> held = DeviceProcess(pid=1, name=None, used_bytes=100)
+        >>> Device(name="T4", source="nvml", used_bytes=900, processes=(held,)).unseen_bytes
+        800
+        """
+        if self.used_bytes is None or self.processes is None:
             return None
-        return tuple(name for name, since in DTYPES_SINCE.items() if self.compute_capability >= since)
+        sizes = [process.used_bytes for process in self.processes]
+        return None if None in sizes else max(0, self.used_bytes - sum(size for size in sizes if size is not None))
 
 
 class ProbeFailed(Exception):

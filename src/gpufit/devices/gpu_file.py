@@ -16,6 +16,7 @@ from gpufit.sources.strict_yaml import parse_yaml
 
 _FILE = "gpus.yaml"
 _CC = re.compile(r"[0-9]{1,2}\.[0-9]")
+_GFX = re.compile(r"gfx[0-9]{1,2}[0-9a-f]{2}")
 
 
 def _is_count(value: object) -> bool:
@@ -38,6 +39,10 @@ def _is_counts(value: object) -> bool:
     return type(value) is list and bool(value) and all(map(_is_count, value))
 
 
+def _is_gfx(value: object) -> bool:
+    return type(value) is str and _GFX.fullmatch(value) is not None
+
+
 def _is_cc(value: object) -> bool:
     return type(value) is str and _CC.fullmatch(value) is not None
 
@@ -52,12 +57,13 @@ _FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "bound_mib": (_is_count, "a whole number above 0"),
     "unified": (lambda value: value is True, "true, or absent"),
     "cc": (_is_cc, 'text such as "7.5"'),
+    "gfx": (_is_gfx, "text such as gfx1100"),
     "gb_per_s": (_is_number, "a number above 0"),
     "aliases": (_is_texts, "a list of names"),
     "source": (_is_texts, "a list of sources"),
     "note": (_is_text, "text"),
 }
-_SHARED = ("vendor", "cc", "source")
+_SHARED = ("vendor", "cc", "gfx", "source")
 
 
 def compile_gpus(content: bytes) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from gpufit.units import MIB
 
 _FIELDS = (
     "index", "name", "uuid", "memory.total", "memory.free", "memory.used", "utilization.gpu", "temperature.gpu",
-    "power.draw", "power.limit", "driver_version", "compute_cap", "memory.reserved",
+    "power.draw", "power.limit", "driver_version", "mig.mode.current", "compute_cap", "memory.reserved",
 )  # fmt: skip
-_SINCE_510 = ("compute_cap", "memory.reserved")  # older drivers refuse the whole query for these
+_SINCE_510 = ("mig.mode.current", "compute_cap", "memory.reserved")  # older drivers refuse the whole query for these
 _FORMAT = "--format=csv,noheader,nounits"
 _NUMBER = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,6})?")
 _NO_DEVICES = "no devices were found"
@@ -36,8 +36,8 @@ class NvidiaSmiProbe:
 
         end = monotonic() + self.limit_seconds
 
-        def ask(*arguments: str) -> CommandOutput:
-            return self.run(("nvidia-smi", *arguments, _FORMAT), limit_seconds=max(0.05, end - monotonic()))
+        def ask(*arguments: str, form: tuple[str, ...] = (_FORMAT,)) -> CommandOutput:
+            return self.run(("nvidia-smi", *arguments, *form), limit_seconds=max(0.05, end - monotonic()))
 
         fields: Sequence[str] = _FIELDS
         answer = ask(f"--query-gpu={','.join(fields)}")
@@ -50,8 +50,15 @@ class NvidiaSmiProbe:
         try:
             listed = ask("--query-compute-apps=gpu_uuid,pid,process_name,used_memory") if devices else None
         except ProbeFailed:  # the devices are known; who uses them stays unknown
-            return devices
-        return with_processes(devices, listed.stdout) if listed is not None and listed.code == 0 else devices
+            listed = None
+        if listed is not None and listed.code == 0:
+            devices = with_processes(devices, listed.stdout)
+        divided = divided_cards(answer.stdout, fields)
+        if divided:
+            from gpufit.devices.nvidia_smi_mig import with_slices
+
+            return with_slices(devices, divided, ask("-L", form=()).stdout, ask("-q", "-x", form=()).stdout)
+        return devices
 
 
 def parse_gpus(text: str, fields: Sequence[str] = _FIELDS) -> tuple[Device, ...]:
@@ -64,6 +71,12 @@ def parse_gpus(text: str, fields: Sequence[str] = _FIELDS) -> tuple[Device, ...]
     16106127360
     """
     return tuple(_parse_gpu(line, fields) for line in text.splitlines() if line.strip())
+
+
+def divided_cards(text: str, fields: Sequence[str] = _FIELDS) -> set[str]:
+    """The uuids of cards on which MIG is on."""
+    rows = (dict(zip(fields, (cell.strip() for cell in line.split(", ")), strict=False)) for line in text.splitlines())
+    return {row["uuid"] for row in rows if row.get("mig.mode.current") == "Enabled" and row.get("uuid")}
 
 
 def with_processes(devices: Sequence[Device], text: str) -> tuple[Device, ...]:

@@ -36,13 +36,13 @@ def _listed(asker: Asker, function: str, handle: Any) -> Any:
     return asker.ask("processes", f"{function}_v2", handle) if listed is None else listed  # drivers before 510
 
 
-def read_process_name(pid: int) -> str | None:
+def read_process_name(pid: int, root: str = "/") -> str | None:
     """The program's name from /proc; None where there is no such process to see (another system, a container)."""
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
+        with open(f"{root.rstrip('/')}/proc/{pid}/cmdline", "rb") as file:
             words = file.read(4096).split(b"\0")
         if not words[0]:
-            with open(f"/proc/{pid}/comm", "rb") as file:
+            with open(f"{root.rstrip('/')}/proc/{pid}/comm", "rb") as file:
                 words = [file.read(256).strip()]
     except OSError:
         return None

@@ -1,26 +1,24 @@
-"""Which devices are here: the probes asked in turn, what each said, and the choice of one."""
+"""Which devices are here: rounds of probes asked together, what each said, and the choice of one device."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from gpufit.devices.believe import Finding, believed, disagreements
+from gpufit.devices.bounded import LIMIT_SECONDS, Runner, call_together, run_command
 from gpufit.devices.device import Device, Probe, ProbeFailed
+from gpufit.devices.system import System, read_system
+from gpufit.devices.system_files import SystemFiles
 from gpufit.devices.visible import select_visible
 from gpufit.errors import NoDevice
-from gpufit.records import record, replace
+from gpufit.records import record
 
+__all__ = ["Finding", "ProbeResult", "choose_device", "default_rounds", "probe_devices"]
 FAKE_VARIABLE = "GPUFIT_FAKE_GPU"
 _HINT = "say what to judge against: --vram 16GB, or --gpu t4"
+_ROUND_SECONDS = LIMIT_SECONDS + 1.0  # every probe keeps its own limit; this is for one that does not
 
-
-@record
-class Finding:
-    """What one probe said. ``outcome``: found, none (it looked and saw nothing), absent (not installed), failed."""
-
-    probe: str
-    outcome: str
-    message: str = ""
-    devices: tuple[Device, ...] = ()
+Rounds = Sequence[Sequence[Probe]]
 
 
 @record
@@ -32,50 +30,80 @@ class ProbeResult:
     notes: tuple[str, ...] = ()
 
 
-def default_probes() -> tuple[Probe, ...]:
-    """NVML, then nvidia-smi, then torch."""
+def default_rounds(files: SystemFiles | None = None, run: Runner = run_command) -> Rounds:
+    """First what answers within this process, then the vendors' tools, and torch when all of these are silent."""
+    from gpufit.devices.amd_smi import AmdSmiProbe
+    from gpufit.devices.amd_sysfs import AmdSysfsProbe
+    from gpufit.devices.apple import AppleProbe
+    from gpufit.devices.intel_sysfs import IntelSysfsProbe
     from gpufit.devices.nvidia_smi import NvidiaSmiProbe
     from gpufit.devices.nvml import NvmlProbe
+    from gpufit.devices.rocm_smi import RocmSmiProbe
     from gpufit.devices.torch_probe import TorchProbe
+    from gpufit.devices.xpu_smi import XpuSmiProbe
 
-    return NvmlProbe(), NvidiaSmiProbe(), TorchProbe()
+    files = SystemFiles() if files is None else files
+    return (
+        (NvmlProbe(), AmdSysfsProbe(files=files), IntelSysfsProbe(files=files), AppleProbe(run=run)),
+        (NvidiaSmiProbe(run=run), AmdSmiProbe(run=run), RocmSmiProbe(run=run), XpuSmiProbe(run=run)),
+        (TorchProbe(),),
+    )
 
 
 def probe_devices(
-    environ: Mapping[str, str], probes: Sequence[Probe] | None = None, *, ask_all: bool = False
+    environ: Mapping[str, str],
+    rounds: Rounds | None = None,
+    *,
+    ask_all: bool = False,
+    system: Callable[[Mapping[str, str]], System] = read_system,
 ) -> ProbeResult:
-    """Ask ``probes`` (by default the real ones) until one finds devices; with ``ask_all`` every one, and compare.
+    """Ask one round after the other until a device of known size is found; with ``ask_all`` every probe at once.
 
-    ``GPUFIT_FAKE_GPU`` replaces all of them, ``CUDA_VISIBLE_DEVICES`` selects and orders what they find. Raises
-    UsageError for a malformed GPUFIT_FAKE_GPU; a probe that fails is a finding, never an error.
+    ``GPUFIT_FAKE_GPU`` replaces all of them; ``CUDA_VISIBLE_DEVICES`` and its like select and order what they find.
+    Raises UsageError for a malformed GPUFIT_FAKE_GPU; a probe that fails is a finding, never an error.
     """
     fake = environ.get(FAKE_VARIABLE, "").strip()
     if fake:
         from gpufit.devices.fake import FakeProbe
 
-        probes = (FakeProbe(text=fake),)
+        rounds, system = ((FakeProbe(text=fake),),), lambda environ: System(kind="other")
+    elif rounds is None:
+        rounds = default_rounds()
+    if ask_all:
+        rounds = (tuple(probe for members in rounds for probe in members),)
     findings: list[Finding] = []
-    for probe in default_probes() if probes is None else probes:
-        findings.append(_ask(probe))
-        if findings[-1].devices and not ask_all:
+    found: tuple[Device, ...] = ()
+    for members in rounds:
+        findings += _ask_together(members)
+        found = believed(findings)
+        if found:
+            found = _complete(found, environ, system(environ))
+        if any(device.total_bytes is not None and not device.integrated for device in found):
             break
-    found = next((finding.devices for finding in findings if finding.devices), ())
-    visible, notes = select_visible(tuple(_fill(device, environ) for device in found), environ)
+    visible, notes = select_visible(found, environ)
     troubles = tuple(finding.message for finding in findings if finding.outcome == "failed")
-    return ProbeResult(devices=visible, findings=tuple(findings), notes=(*troubles, *_disagreements(findings), *notes))
+    notes = (*troubles, *disagreements(findings), *notes)
+    return ProbeResult(devices=visible, findings=tuple(findings), notes=tuple(dict.fromkeys(notes)))
 
 
 def choose_device(devices: Sequence[Device], findings: Sequence[Finding] = ()) -> Device:
     """The device with the most free memory, the first of equals; one whose memory is unknown only when all are so.
 
-    Raises NoDevice when there is none, or none with a byte to give.
+    An integrated device is never chosen: it shares the processor's memory, and few libraries run on it. Raises NoDevice
+    when there is no other, or none with a byte to give.
     """
+    own = [device for device in devices if not device.integrated]
+    if devices and not own:
+        name = devices[0].name
+        raise NoDevice(
+            f"the only GPU here is part of the processor ({name}), which is not chosen by itself", hint=_HINT
+        )
     if not devices:
-        hidden = sum(len(finding.devices) for finding in findings)
+        hidden = len(believed(findings))
         said = [finding.message for finding in findings if finding.outcome == "failed"]
         message = f"{hidden} GPUs are here, and none is visible" if hidden else "; ".join(["no GPU found", *said])
         raise NoDevice(message, hint=_HINT)
-    best = max(devices, key=_room)
+    best = max(own, key=_room)
     if best.free_bytes == 0:
         raise NoDevice(f"{best.name} has no free memory", hint=_HINT)
     return best
@@ -85,6 +113,20 @@ def _room(device: Device) -> int:
     if device.free_bytes is not None:
         return device.free_bytes
     return -1 if device.total_bytes is None else device.total_bytes
+
+
+def _ask_together(probes: Sequence[Probe]) -> list[Finding]:
+    """What each said; one alone is asked without a thread."""
+    if len(probes) == 1:
+        return [_ask(probes[0])]
+    calls: list[Callable[[], Finding]] = [lambda probe=probe: _ask(probe) for probe in probes]  # type: ignore[misc]
+    findings = []
+    for probe, answer in zip(probes, call_together(calls, _ROUND_SECONDS), strict=True):
+        if isinstance(answer, BaseException):
+            raise answer
+        late = f"{probe.name} did not answer within {_ROUND_SECONDS:g} s"
+        findings.append(answer or Finding(probe=probe.name, outcome="failed", message=late))
+    return findings
 
 
 def _ask(probe: Probe) -> Finding:
@@ -97,35 +139,13 @@ def _ask(probe: Probe) -> Finding:
     return Finding(probe=probe.name, outcome="found", devices=devices)
 
 
-def _fill(device: Device, environ: Mapping[str, str]) -> Device:
-    """Facts that no driver reports (bandwidth), or an old one does not (compute capability), from the table by name."""
-    if device.bandwidth_gb_per_s is not None and device.compute_capability is not None:
-        return device
-    from gpufit.devices.table import load_gpus
+def _complete(devices: Sequence[Device], environ: Mapping[str, str], system: System) -> tuple[Device, ...]:
+    """The devices with what the table of GPUs and the system around them add."""
+    from gpufit.devices.surroundings import fill_facts, fill_unified, note_surroundings
+    from gpufit.devices.table import GpuTable, load_gpus
 
-    known = load_gpus(environ).resembling(device.name, device.total_bytes)
-    if known is None:
-        return device
-    return replace(
-        device,
-        compute_capability=device.compute_capability or known.compute_capability,
-        bandwidth_gb_per_s=device.bandwidth_gb_per_s or known.bandwidth_gb_per_s,
-        vendor=device.vendor or known.vendor,
-    )
+    def table() -> GpuTable:
+        return load_gpus(environ)
 
-
-def _disagreements(findings: Sequence[Finding]) -> list[str]:
-    """Probes that found unlike devices; totals may differ by what the driver keeps, and torch sees less of that."""
-    found = [finding for finding in findings if finding.devices]
-    notes: list[str] = []
-    for other in found[1:]:
-        first = found[0]
-        if len(first.devices) != len(other.devices):
-            counts = f"{first.probe} sees {len(first.devices)} devices, {other.probe} {len(other.devices)}"
-            notes.append(f"probes disagree: {counts}")
-            continue
-        for one, two in zip(first.devices, other.devices, strict=True):
-            if one.total_bytes and two.total_bytes and abs(one.total_bytes - two.total_bytes) * 20 > one.total_bytes:
-                totals = f"{first.probe} says {one.total_bytes} bytes, {other.probe} {two.total_bytes}"
-                notes.append(f"probes disagree on GPU {one.index}: {totals}")
-    return notes
+    filled = (fill_unified(fill_facts(device, table), system, table) for device in devices)
+    return tuple(note_surroundings(device, system) for device in filled)

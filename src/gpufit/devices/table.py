@@ -35,6 +35,7 @@ class Gpu:
     bound_mib: int | None
     unified: bool
     compute_capability: tuple[int, int] | None
+    architecture: str | None
     bandwidth_gb_per_s: float | None
     sources: tuple[str, ...]
     note: str
@@ -148,6 +149,7 @@ def device_of(gpu: Gpu, count: int = 1) -> Device:
         count=count,
         vendor=gpu.vendor,
         compute_capability=gpu.compute_capability,
+        architecture=gpu.architecture,
         bandwidth_gb_per_s=gpu.bandwidth_gb_per_s,
         notes=tuple(_notes(gpu)),
     )
@@ -195,6 +197,7 @@ def _gpu(key: str, fields: dict[str, Any]) -> Gpu:
         bound_mib=fields.get("bound_mib"),
         unified=fields.get("unified", False),
         compute_capability=(int(major), int(minor)) if major else None,
+        architecture=fields.get("gfx"),
         bandwidth_gb_per_s=float(fields["gb_per_s"]) if "gb_per_s" in fields else None,
         sources=tuple(fields["source"]),
         note=fields.get("note", ""),

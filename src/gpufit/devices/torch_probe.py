@@ -12,6 +12,7 @@ from typing import Any
 
 from gpufit.devices.bounded import LIMIT_SECONDS, Runner, run_command
 from gpufit.devices.device import Device, ProbeFailed
+from gpufit.devices.visible import VARIABLES
 from gpufit.records import record
 
 _CHILD = """
@@ -21,7 +22,16 @@ for index in range(torch.cuda.device_count()):
     card = torch.cuda.get_device_properties(index)
     free, total = torch.cuda.mem_get_info(index)
     found.append({"name": card.name, "free": free, "total": total, "cc": [card.major, card.minor],
-                  "uuid": str(getattr(card, "uuid", "")), "hip": torch.version.hip})
+                  "vendor": "AMD" if torch.version.hip else "NVIDIA", "uuid": str(getattr(card, "uuid", "")),
+                  "gfx": getattr(card, "gcnArchName", "")})
+if not found and torch.backends.mps.is_available():
+    total = torch.mps.recommended_max_memory()
+    found.append({"name": "Apple GPU", "free": None, "total": total, "vendor": "Apple"})
+for index in range(torch.xpu.device_count() if not found else 0):
+    card = torch.xpu.get_device_properties(index)
+    free, total = torch.xpu.mem_get_info(index)
+    found.append({"name": card.name, "free": free, "total": total, "vendor": "Intel",
+                  "integrated": bool(getattr(card, "is_integrated_gpu", False))})
 print(json.dumps(found))
 """
 
@@ -40,6 +50,7 @@ class TorchProbe:
 
     run: Runner | None = None
     find: Callable[[], Path | None] = installed_torch
+    platform: str = sys.platform  # on macOS every build has Metal, and none says so
     limit_seconds: float = LIMIT_SECONDS
 
     @property
@@ -51,7 +62,7 @@ class TorchProbe:
         folder = self.find()
         if folder is None:
             raise ProbeFailed("torch is not installed", is_absent=True)
-        if _is_cpu_build(folder):
+        if self.platform != "darwin" and _is_cpu_build(folder):
             raise ProbeFailed("the installed torch is a CPU build", is_absent=True)
         run = self.run or partial(run_command, environ=_child_environ(os.environ))
         answer = run((sys.executable, "-c", _CHILD), limit_seconds=self.limit_seconds)
@@ -70,9 +81,11 @@ def parse_torch(text: str) -> tuple[Device, ...]:
 
 
 def _device(index: int, card: dict[str, Any]) -> Device:
-    total, free = int(card["total"]), int(card["free"])
-    major, minor = card["cc"]
-    is_amd = card.get("hip") is not None
+    total = int(card["total"])
+    free = None if card["free"] is None else int(card["free"])
+    vendor = str(card["vendor"])
+    capability = (int(card["cc"][0]), int(card["cc"][1])) if vendor == "NVIDIA" else None
+    gfx = str(card.get("gfx", "")).partition(":")[0]  # "gfx90a:sramecc+:xnack-"
     return Device(
         name=str(card["name"]),
         source="torch",
@@ -80,9 +93,11 @@ def _device(index: int, card: dict[str, Any]) -> Device:
         uuid=f"GPU-{card['uuid']}" if card.get("uuid") else None,
         total_bytes=total,
         free_bytes=free,
-        used_bytes=total - free,
-        vendor="AMD" if is_amd else "NVIDIA",
-        compute_capability=None if is_amd else (int(major), int(minor)),
+        used_bytes=None if free is None else total - free,
+        integrated=bool(card.get("integrated", False)),
+        vendor=vendor,
+        compute_capability=capability,
+        architecture=gfx or None if vendor == "AMD" else None,
         notes=("measured by torch, whose own context is part of what is used",),
     )
 
@@ -94,11 +109,10 @@ def _is_cpu_build(folder: Path) -> bool:
     except (OSError, UnicodeDecodeError):
         return False
     lines = [line.replace(" ", "") for line in text.splitlines()]
-    built_for = [line for line in lines if line.startswith(("cuda:", "hip:", "cuda=", "hip="))]
+    built_for = [line for line in lines if line.startswith(("cuda:", "hip:", "xpu:", "cuda=", "hip="))]
     return bool(built_for) and all(line.endswith("=None") for line in built_for)
 
 
 def _child_environ(environ: Mapping[str, str]) -> dict[str, str]:
     """The child numbers all cards by the PCI bus, as the other probes do; visibility is applied afterwards, once."""
-    hidden = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
-    return {key: value for key, value in environ.items() if key not in hidden} | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    return {key: value for key, value in environ.items() if key not in VARIABLES} | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}

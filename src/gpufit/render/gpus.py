@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from gpufit.devices.device import DTYPES_SINCE, Device, DeviceProcess
+from gpufit.devices.device import DTYPES_SINCE, Device
 from gpufit.devices.probe import ProbeResult
+from gpufit.devices.surroundings import LEAST_CONTEXT_BYTES
 from gpufit.render.text import Screen, table, wrap
 from gpufit.units import format_bytes, format_gib
 
@@ -26,9 +27,12 @@ def render_gpus(result: ProbeResult, screen: Screen) -> list[str]:
 
 def _block(device: Device, screen: Screen) -> list[str]:
     title = screen.paint(f"GPU {device.index}", "dim") + "  " + screen.paint(device.name, "bold")
+    if device.integrated:
+        title += screen.paint("  integrated, not chosen by itself", "dim")
     rows = [
         ("memory", _memory(device)),
         ("", _bar(device, screen)),
+        ("shared", _shared(device)),
         ("load", _load(device)),
         ("driver", f"{device.driver or UNKNOWN}, asked through {device.source}"),
         ("compute", _compute(device)),
@@ -36,7 +40,7 @@ def _block(device: Device, screen: Screen) -> list[str]:
         ("id", device.uuid or UNKNOWN),
     ]
     lines = [title, *(_row(label, text, screen) for label, text in rows if text)]
-    lines += _processes(device.processes, screen)
+    lines += _processes(device, screen)
     for note in device.notes:
         pad = _INDENT + "note".ljust(_LABEL_CELLS)
         lines += wrap(f"{pad}{note}", screen.width, " " * len(pad))
@@ -75,10 +79,19 @@ def _load(device: Device) -> str:
     )
 
 
+def _shared(device: Device) -> str:
+    if device.shared_bytes is None:
+        return ""
+    used = "" if device.shared_used_bytes is None else f", {format_gib(device.shared_used_bytes)} used"
+    return f"{format_gib(device.shared_bytes)} of the system's memory besides{used}"
+
+
 def _compute(device: Device) -> str:
     capability = device.compute_capability
-    text = f"capability {UNKNOWN}" if capability is None else f"capability {capability[0]}.{capability[1]}"
-    return text + (f", {device.bandwidth_gb_per_s:g} GB/s" if device.bandwidth_gb_per_s else "")
+    text = "" if capability is None else f"capability {capability[0]}.{capability[1]}"
+    text = text or device.architecture or (f"capability {UNKNOWN}" if device.vendor in ("NVIDIA", None) else "")
+    bandwidth = f"{device.bandwidth_gb_per_s:g} GB/s" if device.bandwidth_gb_per_s else ""
+    return ", ".join(part for part in (text, bandwidth) if part)
 
 
 def _runs(device: Device, screen: Screen) -> str:
@@ -91,12 +104,21 @@ def _runs(device: Device, screen: Screen) -> str:
     )
 
 
-def _processes(processes: tuple[DeviceProcess, ...] | None, screen: Screen) -> list[str]:
-    if not processes:
-        return [_row("processes", UNKNOWN if processes is None else "none", screen)]
-    rows = [(str(process.pid), process.name or UNKNOWN, _size(process.used_bytes)) for process in processes]
+def _processes(device: Device, screen: Screen) -> list[str]:
+    rows = process_rows(device)
+    if not rows:
+        return [_row("processes", UNKNOWN if device.processes is None else "none", screen)]
     labels = ["processes", *[""] * (len(rows) - 1)]
     return [_row(label, line, screen) for label, line in zip(labels, table(rows, right=(0, 2)), strict=True)]
+
+
+def process_rows(device: Device) -> list[tuple[str, str, str]]:
+    """Process id, name and memory, largest first; then what nobody visible here accounts for."""
+    rows = [(str(held.pid), held.name or UNKNOWN, _size(held.used_bytes)) for held in device.processes or ()]
+    unseen = device.unseen_bytes
+    if unseen is not None and unseen >= LEAST_CONTEXT_BYTES:
+        rows.append(("", "held by processes not visible here", _size(unseen)))
+    return rows
 
 
 def _size(size_bytes: int | None) -> str:

@@ -11,8 +11,8 @@ SCHEMA = 1
 # fields of the record that JSON takes over as they are
 _PLAIN = (
     "index", "name", "vendor", "uuid", "source", "count", "total_bytes", "free_bytes", "used_bytes", "reserved_bytes",
-    "total_is_bound", "utilization_percent", "temperature_celsius", "power_watts", "power_limit_watts", "driver",
-    "bandwidth_gb_per_s",
+    "total_is_bound", "shared_bytes", "shared_used_bytes", "unseen_bytes", "integrated", "architecture",
+    "utilization_percent", "temperature_celsius", "power_watts", "power_limit_watts", "driver", "bandwidth_gb_per_s",
 )  # fmt: skip
 
 
