@@ -145,20 +145,26 @@ def test_a_hostile_file_costs_little_and_is_refused(case: str, tmp_path: Path) -
     judge(tmp_path)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read in Linux's unit")
-@pytest.mark.parametrize(
-    ("name", "head"),
-    [
-        ("model.safetensors", (1 << 30).to_bytes(8, "little") + b"{"),
-        ("model.safetensors", (8 << 20).to_bytes(8, "little") + b'{"a":'),
-        ("m.gguf", b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text(b"k") + struct.pack("<IIQ", 9, 10, 1 << 36)),
-        ("m.gguf", b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text(b"k") + struct.pack("<IIQ", 9, 8, 2_000_000)),
-        ("m.gguf", b"GGUF" + struct.pack("<IQQ", 3, 60_000, 4000)),
-    ],
-)
-def test_a_file_of_a_terabyte_costs_no_more(name: str, head: bytes, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(head)
-    os.truncate(tmp_path / name, 1 << 40)
+SPARSE = [
+    ("model.safetensors", (1 << 30).to_bytes(8, "little") + b"{"),
+    ("model.safetensors", (8 << 20).to_bytes(8, "little") + b'{"a":'),
+    ("m.gguf", b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text(b"k") + struct.pack("<IIQ", 9, 10, 1 << 36)),
+    ("m.gguf", b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text(b"k") + struct.pack("<IIQ", 9, 8, 2_000_000)),
+    ("m.gguf", b"GGUF" + struct.pack("<IQQ", 3, 60_000, 4000)),
+]
+
+
+def write_sparse(folder: Path, name: str, head: bytes) -> Path:
+    """A file of a terabyte that begins with ``head`` and takes no space."""
+    path = folder / name
+    path.write_bytes(head)
+    os.truncate(path, 1 << 40)
     if name.endswith(".safetensors"):
-        (tmp_path / "config.json").write_text(json.dumps(LLAMA))
-    judge(tmp_path / name)
+        (folder / "config.json").write_text(json.dumps(LLAMA))
+    return path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read in Linux's unit")
+@pytest.mark.parametrize(("name", "head"), SPARSE)
+def test_a_file_of_a_terabyte_costs_no_more(name: str, head: bytes, tmp_path: Path) -> None:
+    judge(write_sparse(tmp_path, name, head))

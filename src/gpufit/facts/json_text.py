@@ -7,6 +7,7 @@ bounds nothing; the number of values is counted before the first one is built.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from gpufit.errors import BadFile
@@ -15,8 +16,17 @@ MIB = 1 << 20
 _DEEPEST = 64  # the deepest of 348 published configurations has 7
 
 
-def parse_json(data: bytes, what: str, *, largest_bytes: int = 4 * MIB, most_values: int = 250_000) -> dict[str, Any]:
+def parse_json(
+    data: bytes,
+    what: str,
+    *,
+    largest_bytes: int = 4 * MIB,
+    most_values: int = 250_000,
+    condense: Callable[[dict[str, Any]], Any] | None = None,
+) -> dict[str, Any]:
     """Parse a JSON object of at most ``largest_bytes`` with at most ``most_values`` values.
+
+    ``condense`` may put something smaller in the place of each object as soon as it is read.
 
     >>> parse_json(b'{"hidden_size": 4096}', "config.json")
     {'hidden_size': 4096}
@@ -29,7 +39,7 @@ def parse_json(data: bytes, what: str, *, largest_bytes: int = 4 * MIB, most_val
     if values > most_values:
         raise BadFile(f"{what} holds more than {most_values} values")
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unrepeated, parse_constant=_no_constant)
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_reading(condense), parse_constant=_no_constant)
     except UnicodeDecodeError:
         raise BadFile(f"{what} is not UTF-8 text") from None
     except RecursionError:
@@ -56,6 +66,10 @@ def _deeper_than(value: dict[str, Any], most: int) -> bool:
         if not level:
             return False
     return True
+
+
+def _reading(condense: Callable[[dict[str, Any]], Any] | None) -> Callable[[list[tuple[str, Any]]], Any]:
+    return _unrepeated if condense is None else lambda pairs: condense(_unrepeated(pairs))
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
