@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gpufit.devices.device import Device
     from gpufit.facts.architecture import Architecture
     from gpufit.facts.audit import Added, Comparison
+    from gpufit.facts.read import ConfigReader
     from gpufit.memory.explanation import Explanation
     from gpufit.memory.workload import Workload
     from gpufit.replay.allocator_options import AllocatorOptions
@@ -48,12 +49,15 @@ def check(
     catalog: str | Path | None = None,
     revision: str | None = None,
     environ: Mapping[str, str] | None = None,
+    via_transformers: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Check:
     """Does ``model`` fit, doing this work, on this GPU?
 
     ``vram`` is a size (``16``, ``"16GB"``, ``"15360MiB"``), ``gpu`` a card by name (``"t4"``, ``"a100-80gb"``);
-    with neither, the real devices are probed and the freest is used. Sizes are bytes throughout the result.
+    with neither, the real devices are probed and the freest is used. Sizes are bytes throughout the result. With
+    ``via_transformers`` the installed transformers builds a family that gpufit has no reader for, in a child process:
+    weights and cache are then exact, and the verdict is "no" or "unknown".
 
     >>> result = check("llama-2-7b", vram="16GB", context=4096)
     >>> result.verdict, result.estimate.weights.total_bytes
@@ -62,7 +66,10 @@ def check(
     Raises UnknownName, UsageError, Unsupported, Undecided, BadFile, SourceError or AccessNeeded (see gpufit.errors).
     """
     environment = os.environ if environ is None else environ
-    subject = find_model(model, catalog=catalog, revision=revision, environ=environment, progress=progress)
+    subject = find_model(
+        model, catalog=catalog, revision=revision, environ=environment, progress=progress,
+        via_transformers=via_transformers,
+    )  # fmt: skip
     device = find_device(vram=vram, gpu=gpu, environ=environment)
     request = Request(
         context=context, prompt=prompt, new_tokens=new_tokens, batch=batch, dtype=dtype, quant=quant,
@@ -82,13 +89,15 @@ def find_model(
     revision: str | None = None,
     environ: Mapping[str, str],
     progress: Callable[[str], None] | None = None,
+    via_transformers: bool = False,
 ) -> Subject:
     """A catalog name, Hub id, folder, config.json, .safetensors or .gguf as a Subject."""
     from gpufit.sources.resolve import resolve_model
 
     found = resolve_model(
-        model, catalog=load_catalog(catalog, environ), environ=environ, revision=revision, progress=progress
-    )
+        model, catalog=load_catalog(catalog, environ), environ=environ, revision=revision, progress=progress,
+        read=config_reader(via_transformers),
+    )  # fmt: skip
     return Subject(
         name=found.name, origin=found.origin, architecture=found.architecture, hub_id=found.hub_id, notes=found.notes
     )
@@ -111,6 +120,7 @@ def explain(
     catalog: str | Path | None = None,
     revision: str | None = None,
     environ: Mapping[str, str] | None = None,
+    via_transformers: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Explanation:
     """Where every number of ``check`` comes from: formulas, files and keys, tensors by role, layers by cache kind.
@@ -127,8 +137,9 @@ def explain(
 
     environment = os.environ if environ is None else environ
     found = resolve_model(
-        model, catalog=load_catalog(catalog, environment), environ=environment, revision=revision, progress=progress
-    )
+        model, catalog=load_catalog(catalog, environment), environ=environment, revision=revision, progress=progress,
+        read=config_reader(via_transformers),
+    )  # fmt: skip
     named = vram is not None or gpu is not None
     device = find_device(vram=vram, gpu=gpu, environ=environment) if named else None
     request = Request(
@@ -141,6 +152,17 @@ def explain(
         name=found.name, origin=found.origin, source=found.config_source, hub_id=found.hub_id,
         notes=(*found.notes, *found.architecture.notes, *notes),
     )  # fmt: skip
+
+
+def config_reader(via_transformers: bool) -> ConfigReader:
+    """What reads a config.json: gpufit's own readers, or those and, for other families, the installed transformers."""
+    if via_transformers:
+        from gpufit.replay.via_transformers import read_or_build
+
+        return read_or_build
+    from gpufit.facts.read import parse_config
+
+    return parse_config
 
 
 def load_catalog(catalog: str | Path | None, environ: Mapping[str, str]) -> Catalog:
@@ -158,6 +180,7 @@ def add_to_catalog(
     dtype: str | None = None,
     revision: str | None = None,
     environ: Mapping[str, str] | None = None,
+    via_transformers: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Added:
     """Write an entry for ``model`` into the catalog ``file``, by default the user's own.
@@ -172,7 +195,10 @@ def add_to_catalog(
     environment = os.environ if environ is None else environ
     path = user_catalog_place(environment) if file is None else Path(file).expanduser()
     known = load_catalog(path if file is not None and path.exists() else None, environment)
-    found = resolve_model(model, catalog=known, environ=environment, revision=revision, progress=progress)
+    found = resolve_model(
+        model, catalog=known, environ=environment, revision=revision, progress=progress,
+        read=config_reader(via_transformers),
+    )  # fmt: skip
     return add_model(found, path, known, name=name, dtype=dtype)
 
 
@@ -347,7 +373,10 @@ def replay(
     if isinstance(model, str):
         from gpufit.sources.resolve import resolve_model
 
-        found = resolve_model(model, catalog=load_catalog(None, environment), environ=environment, progress=progress)
+        found = resolve_model(
+            model, catalog=load_catalog(None, environment), environ=environment, progress=progress,
+            read=config_reader(via_transformers=True),  # which a replay needs anyway
+        )  # fmt: skip
         if found.config is None:
             raise UsageError(f"{model} has no configuration to run", hint="a .gguf carries no modelling code")
         name, raw, architecture = found.name, found.config, found.architecture

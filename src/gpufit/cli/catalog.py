@@ -36,13 +36,16 @@ def add(
     file: Target = None,
     dtype: Stored = None,
     revision: options.Revision = None,
+    via_transformers: options.ViaTransformers = False,
     as_json: options.Json = False,
 ) -> int:
     """Write an entry for a model into your catalog: the few keys of its configuration that decide what it needs."""
     from gpufit.api import add_to_catalog
     from gpufit.render.catalog import added_to_dict, render_added
 
-    added = add_to_catalog(model, name=name, file=file, dtype=dtype, revision=revision)
+    added = add_to_catalog(
+        model, name=name, file=file, dtype=dtype, revision=revision, via_transformers=via_transformers
+    )
     if as_json:
         write_json(added_to_dict(added))
     else:
@@ -51,12 +54,13 @@ def add(
 
 
 @app.command("check")
-def check(file: File, as_json: options.Json = False) -> int:
+def check(file: File, via_transformers: options.ViaTransformers = False, as_json: options.Json = False) -> int:
     """Hold every entry of a catalog file against its own parameter count; exits 2 where one is wrong."""
+    from gpufit.api import config_reader
     from gpufit.render.catalog import audit_to_dict, render_audit
     from gpufit.sources.catalog_audit import audit_catalog
 
-    audit = audit_catalog(file)
+    audit = audit_catalog(file, config_reader(via_transformers))
     if as_json:
         write_json(audit_to_dict(audit))
     else:

@@ -27,6 +27,7 @@ def run(
     runtime: options.Runtime = "transformers",
     reserve: options.Reserve = "0",
     revision: options.Revision = None,
+    via_transformers: options.ViaTransformers = False,
     catalog: options.CatalogFile = None,
     strict: options.Strict = False,
     code: options.Code = False,
@@ -38,7 +39,7 @@ def run(
     result = check(
         model, vram=vram, gpu=gpu, context=context, prompt=prompt, new_tokens=new_tokens, batch=batch, dtype=dtype,
         quant=quant, kv_dtype=kv_dtype, attention=attention, runtime=runtime, reserve=reserve, revision=revision,
-        catalog=catalog,
+        catalog=catalog, via_transformers=via_transformers,
     )  # fmt: skip
     if as_json:
         record = result.to_dict()

@@ -27,6 +27,7 @@ def run(
     attention: options.Attention = None,
     runtime: options.Runtime = "transformers",
     revision: options.Revision = None,
+    via_transformers: options.ViaTransformers = False,
     catalog: options.CatalogFile = None,
     as_json: options.Json = False,
 ) -> int:
@@ -36,6 +37,7 @@ def run(
     result = explain(
         model, vram=vram, gpu=gpu, context=context, prompt=prompt, new_tokens=new_tokens, batch=batch, dtype=dtype,
         quant=quant, kv_dtype=kv_dtype, attention=attention, runtime=runtime, revision=revision, catalog=catalog,
+        via_transformers=via_transformers,
     )  # fmt: skip
     given = {"gpu": gpu, "revision": revision, "catalog": catalog}
     commands = [] if result.source.endswith(".gguf") else check_commands(model, result.estimate.workload, given)

@@ -61,6 +61,10 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard 
 
 Runtime = Annotated[str, typer.Option(help="The library that runs the model: transformers, vllm or llama.cpp.")]
 Revision = Annotated[str | None, typer.Option(help="A branch, tag or commit of a Hub id.")]
+ViaTransformers = Annotated[
+    bool,
+    typer.Option("--via-transformers", help="Let the installed transformers build a family that has no reader here."),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Count tight as not fitting.")]
 Code = Annotated[bool, typer.Option("--code", help="Print the Python that loads the recommendation.")]
 Fits = Annotated[bool, typer.Option("--fits", help="Only what fits, each with its best quantization.")]

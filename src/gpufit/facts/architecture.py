@@ -122,6 +122,7 @@ class Architecture:
     ``form`` names the activation formulas that apply (see ``gpufit.memory.activations``); ``stacks`` starts with the
     one that generates text, or the only one. ``max_context_tokens`` is None where the design sets no bound.
     ``dtype`` is the checkpoint's own. ``provenance`` maps a fact to the config key that it was read from.
+    ``unknown_rows`` is empty for every family that has a reader.
     """
 
     model_type: str
@@ -138,6 +139,7 @@ class Architecture:
     config_quantization: str | None = None  # quant_method of an already quantized checkpoint
     provenance: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    unknown_rows: tuple[str, ...] = ()  # rows of the breakdown that these facts do not decide
 
     @property
     def parameters(self) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gpufit.facts.architecture import Architecture
 from gpufit.facts.config import Config
 from gpufit.facts.families import reader_for
+
+ConfigReader = Callable[[Mapping[str, Any]], Architecture]
+"""What turns a config.json into facts: ``parse_config``, or one that asks transformers where that has no reader."""
 
 
 def parse_config(raw: Mapping[str, Any]) -> Architecture:

@@ -26,6 +26,7 @@ class Row:
     range: Range
     formula: str
     source: str
+    known: bool = True  # False: counted as nothing, since nobody has said what it is
 
 
 def break_down(estimate: Estimate, card: CardShare | None = None) -> tuple[Row, ...]:
@@ -44,8 +45,24 @@ def break_down(estimate: Estimate, card: CardShare | None = None) -> tuple[Row, 
         from gpufit.memory.serving import break_down_served
 
         return break_down_served(e)
+    rows = _rows(e)
+    if card is not None:
+        rows = tuple(_on_card(row, card, e) for row in rows)
+    return tuple(_unknown_row(row, e) if row.name in e.unknown else row for row in rows) if e.unknown else rows
+
+
+def _unknown_row(row: Row, e: Estimate) -> Row:
+    """A row that nobody has a rule for; what is shown of it is a lower bound of nothing."""
+    family = e.architecture.model_type
+    return Row(
+        name=row.name, range=row.range, formula=f"unknown: gpufit has no rule for {family}; counted as nothing",
+        source="a lower bound", known=False,
+    )  # fmt: skip
+
+
+def _rows(e: Estimate) -> tuple[Row, ...]:
     beside = e.weights.buffer_bytes + e.weights.padding_bytes
-    rows = (
+    return (
         Row(
             name="weights", range=Range.exact(e.weights.total_bytes), formula=_weights_formula(e),
             source="the model's tensors, one by one, tied ones once",
@@ -55,7 +72,8 @@ def break_down(estimate: Estimate, card: CardShare | None = None) -> tuple[Row, 
             source="transformers 5.23.0, cache_utils.py",
         ),
         Row(
-            name="activations", range=e.activations, formula=phase_formula(e, e.phase),
+            name="activations", range=e.activations,
+            formula="" if "activations" in e.unknown else phase_formula(e, e.phase),
             source=f"peak of temporaries in {e.phase.name}: {e.phase.moment}",
         ),
         Row(
@@ -74,7 +92,6 @@ def break_down(estimate: Estimate, card: CardShare | None = None) -> tuple[Row, 
             source="PyTorch's allocation segments and the cache's growth",
         ),
     )  # fmt: skip
-    return rows if card is None else tuple(_on_card(row, card, e) for row in rows)
 
 
 def _on_card(row: Row, card: CardShare, e: Estimate) -> Row:

@@ -40,6 +40,7 @@ class Estimate:
     process: Range
     load_peak: Range
     extras: tuple[Extra, ...] = ()
+    unknown: tuple[str, ...] = ()  # rows that nothing is known of: counted as 0, so that the sums are lower bounds
 
     @property
     def resident(self) -> Range:

@@ -10,7 +10,8 @@ from gpufit.facts.architecture import Architecture, CacheKind
 from gpufit.facts.essence import Path, from_leaves, leaves, try_parse
 from gpufit.facts.tensors import Role, TensorGroup
 from gpufit.memory.breakdown import Row, RowName, break_down, phase_formula
-from gpufit.memory.estimate import Estimate, estimate
+from gpufit.memory.estimate import Estimate
+from gpufit.memory.floor import estimate_known
 from gpufit.memory.kv_cache import count_layers, entry_bytes
 from gpufit.memory.weights import GroupBytes, weigh_groups
 from gpufit.memory.workload import Workload
@@ -104,7 +105,7 @@ def explain_estimate(
             f"explain follows tensors and cache as transformers holds them, not {workload.runtime}",
             hint=f"check --runtime {workload.runtime} --json has the formula and the source of every row",
         )
-    whole = estimate(architecture, workload)
+    whole = estimate_known(architecture, workload)
     return Explanation(
         name=name, origin=origin, source=source, hub_id=hub_id, estimate=whole, rows=break_down(whole),
         facts=tuple(_facts(architecture, workload, config)), roles=_roles(architecture, workload),
@@ -115,7 +116,7 @@ def explain_estimate(
 def _facts(architecture: Architecture, workload: Workload, config: Mapping[str, Any]) -> Iterator[Fact]:
     """What was read, and what it moves: each value is changed, the model read again and the rows compared."""
     values = leaves(config)
-    rows = {row.name: row.range for row in break_down(estimate(architecture, workload))}
+    rows = {row.name: row.range for row in break_down(estimate_known(architecture, workload))}
     for key, value in architecture.provenance:
         path = tuple(key.split("."))
         if key == "model_type":  # it chooses the reader, and with it every formula
@@ -131,7 +132,7 @@ def _facts(architecture: Architecture, workload: Workload, config: Mapping[str, 
 
 def _moved(rows: Mapping[RowName, object], changed: Architecture, workload: Workload) -> set[str]:
     try:
-        return {row.name for row in break_down(estimate(changed, workload)) if rows[row.name] != row.range}
+        return {row.name for row in break_down(estimate_known(changed, workload)) if rows[row.name] != row.range}
     except GpufitError:
         return set()
 
@@ -245,7 +246,7 @@ def _cache(architecture: Architecture, workload: Workload) -> Iterator[CachePart
 
 
 def _phases(whole: Estimate) -> Iterator[PhasePart]:
-    for phase in whole.phases:
+    for phase in whole.phases if "activations" not in whole.unknown else ():
         yield PhasePart(
             name=phase.name, moment=phase.moment, bytes=phase.activation_bytes, decisive=phase is whole.phase,
             formula=phase_formula(whole, phase),

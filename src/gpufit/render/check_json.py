@@ -39,6 +39,7 @@ def check_to_dict(check: Check) -> dict[str, object]:
                 "high_bytes": row.range.high_bytes,
                 "formula": row.formula,
                 "source": row.source,
+                **({} if row.known else {"known": False}),
             }
             for row in check.breakdown
         ],

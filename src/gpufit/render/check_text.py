@@ -11,7 +11,8 @@ from gpufit.units import format_bytes, format_count, format_gib
 from gpufit.verdict.advise import Option
 from gpufit.verdict.check import Check
 
-_SIGN = {"fits": ("✓", "+", "green"), "tight": ("≈", "~", "yellow"), "no": ("✗", "x", "red")}
+_SIGN = {"fits": ("✓", "+", "green"), "tight": ("≈", "~", "yellow"), "no": ("✗", "x", "red"),
+         "unknown": ("?", "?", "yellow")}  # fmt: skip
 _ROW_STYLE = {
     "weights": "blue", "kv_cache": "magenta", "activations": "yellow", "gradients": "yellow",
     "optimizer_states": "cyan", "runtime": "cyan", "slack": "dim",
@@ -54,7 +55,16 @@ def _sentence(check: Check, screen: Screen) -> list[str]:
     what = f"{check.subject.name} in {describe(check.asked)}"
     doing = "to load" if loading else "at its peak"
     needs = f"it needs about {format_gib(need.likely_bytes)}{each} {doing}"
-    if check.verdict == "fits":
+    if check.estimate.unknown:
+        least = f"it needs at least {format_gib(need.low_bytes)}{each} {doing}"
+        unknown = " and ".join(name.replace("kv_cache", "KV cache") for name in check.estimate.unknown)
+        told = (
+            f"{what} does not fit in {budget}"
+            if check.verdict == "no"
+            else f"cannot tell whether {what} fits in {budget}"
+        )
+        text = f"{told}: {least}, without its {unknown}, which nothing here can say."
+    elif check.verdict == "fits":
         text = f"{what} fits in {budget}: {needs}, at most {format_gib(need.high_bytes)}."
     elif check.verdict == "tight":
         text = f"{what} is tight in {budget}: {needs}, and up to {format_gib(need.high_bytes)} if things go badly."
@@ -92,9 +102,11 @@ def _facts(check: Check, screen: Screen) -> list[str]:
 
 
 def _bars(check: Check, screen: Screen) -> list[str]:
-    rows = [row for row in check.breakdown if row.range.high_bytes]
+    rows = [row for row in check.breakdown if row.range.high_bytes or not row.known]
     whole = max(check.share.process.likely_bytes, 1)
-    cells = [(row.name, format_bytes(row.range.likely_bytes), _doubt(row.range)) for row in rows]
+    cells = [
+        (row.name, format_bytes(row.range.likely_bytes) if row.known else "unknown", _doubt(row.range)) for row in rows
+    ]
     lines = []
     for row, line in zip(rows, table(cells, right=[1]), strict=True):
         padded = line.ljust(max(len(other) for other in table(cells, right=[1])))
@@ -111,6 +123,9 @@ def _doubt(size: Range) -> str:
 
 def _totals(check: Check, screen: Screen) -> list[str]:
     share = check.share
+    if check.estimate.unknown:
+        least = (("process", share.process), ("load peak", share.load_peak))
+        return table([(name, f"at least {format_gib(r.low_bytes)}") for name, r in least], right=[1])
     totals = (
         ("allocated", share.allocated, "torch max_memory_allocated"),
         ("reserved", share.reserved, "torch max_memory_reserved"),
@@ -141,6 +156,8 @@ def _cards(check: Check, screen: Screen) -> list[str]:
 
 
 def _limits(check: Check, screen: Screen) -> list[str]:
+    if check.longest_context_tokens is None or check.largest_batch is None:
+        return []
     parts = []
     if check.subject.architecture.cache or check.subject.architecture.task in ("encoder", "embedding"):
         longest = check.longest_context_tokens
@@ -154,6 +171,8 @@ def _limits(check: Check, screen: Screen) -> list[str]:
 
 def _advice(check: Check, screen: Screen) -> list[str]:
     lines: list[str] = []
+    if check.estimate.unknown:
+        return lines
     if check.verdict == "no":
         if not check.alternatives:
             return ["", "No change that was tried makes it fit, nor two of them together: a smaller model is needed."]

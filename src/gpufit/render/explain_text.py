@@ -58,7 +58,8 @@ def _head(found: Explanation, screen: Screen) -> list[str]:
 def _rows(found: Explanation, screen: Screen) -> Iterator[str]:
     for row in found.rows:
         doubt = _doubt(row.range)
-        yield f"{screen.paint(row.name, 'bold')}  {format_bytes(row.range.likely_bytes)}{doubt}"
+        size = f"{format_bytes(row.range.likely_bytes)}{doubt}" if row.known else "unknown"
+        yield f"{screen.paint(row.name, 'bold')}  {size}"
         formula = row.formula.splitlines()
         yield f"  = {formula[0]}"
         yield from (f"  {line}" for line in formula[1:])
@@ -67,7 +68,10 @@ def _rows(found: Explanation, screen: Screen) -> Iterator[str]:
             yield f"  from {found.source}: {', '.join(keys)}"
         yield f"  source: {row.source}"
     process = found.estimate.process
-    yield f"{screen.paint('process', 'bold')}  {format_bytes(process.likely_bytes)}{_doubt(process)}: their sum"
+    if found.estimate.unknown:
+        yield f"{screen.paint('process', 'bold')}  at least {format_bytes(process.low_bytes)}: the sum of what is known"
+    else:
+        yield f"{screen.paint('process', 'bold')}  {format_bytes(process.likely_bytes)}{_doubt(process)}: their sum"
 
 
 def _doubt(size: Range) -> str:
@@ -91,6 +95,9 @@ def _roles(found: Explanation) -> Iterator[str]:
 
 
 def _cache(found: Explanation) -> Iterator[str]:
+    if "kv_cache" in found.estimate.unknown:
+        yield "  unknown"
+        return
     if not found.cache:
         yield "  none: an encoder keeps no cache"
         return

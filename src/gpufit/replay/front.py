@@ -171,14 +171,14 @@ def closed_forms(architecture: Architecture | None, workload: Workload) -> dict[
     }
 
 
-def require_libraries() -> None:
-    """Raise UsageError with what to install where torch or transformers is missing."""
+def require_libraries(what: str = "a replay runs the real modelling code") -> None:
+    """Raise UsageError with what to install where torch or transformers is missing; ``what`` begins the sentence."""
     from importlib.util import find_spec
 
     missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
     if missing:
         raise UsageError(
-            f"a replay runs the real modelling code and needs {' and '.join(missing)}",
+            f"{what} and needs {' and '.join(missing)}",
             hint='pip install "gpufit[measure]" (the CPU build of torch is enough)',
         )
 

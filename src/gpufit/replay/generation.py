@@ -61,6 +61,20 @@ def translate(model: Any, tracker: Tracker, *, prompt: int, new: int, batch: int
             _next(model, state)
 
 
+def prefill_cache(model: Any, tokens: int) -> Any:
+    """The cache object that a generating model keeps after a prompt of ``tokens``; None where it keeps none.
+
+    A preallocated cache that the configuration asks for is left aside: its length would be the prompt's.
+    """
+    model.generation_config.cache_implementation = None
+    start: dict[str, Any] = {}
+    if model.config.is_encoder_decoder:
+        inputs = model_inputs(model, prompt=tokens, batch=1, device="meta")
+        start = {"encoder_outputs": model.get_encoder()(**inputs, return_dict=True)}
+    kept = _first(model, token_ids(1, tokens, "meta"), **start).kwargs
+    return next((kept[name] for name in ("past_key_values", "cache_params") if kept.get(name) is not None), None)
+
+
 class _State:
     """What ``_sample`` holds between two steps."""
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from gpufit.errors import BadCatalog, BadConfig, UnknownName
 from gpufit.facts.architecture import Architecture, Task
-from gpufit.facts.read import parse_config
+from gpufit.facts.read import ConfigReader, parse_config
 from gpufit.records import derived, record, replace
 from gpufit.sources.catalog_file import compile_models
 from gpufit.sources.compiled import load_compiled, user_cache_dir
@@ -47,19 +47,19 @@ class CatalogEntry:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_parsed", [])
 
-    def architecture(self) -> Architecture:
+    def architecture(self, read: ConfigReader = parse_config) -> Architecture:
         """The model's facts, read from ``config`` through the same door as any config.json; kept after the first call.
 
         Raises BadCatalog, with file and line, where the config cannot be read or does not hold ``parameters``, and
         UnknownFamily where gpufit has no reader.
         """
         if not self._parsed:
-            self._parsed.append(self._parse())
+            self._parsed.append(self._parse(read))
         return self._parsed[0]
 
-    def _parse(self) -> Architecture:
+    def _parse(self, read: ConfigReader) -> Architecture:
         try:
-            found = parse_config(self.config)
+            found = read(self.config)
         except BadConfig as error:
             raise BadCatalog(self.file, self.line, f"{self.name}: {error.message}", hint=error.hint) from None
         if found.parameters != self.parameters:

@@ -12,6 +12,7 @@ from gpufit.facts.architecture import Architecture
 from gpufit.facts.audit import ABSENT, Audit, Comparison, Difference, Problem
 from gpufit.facts.dtypes import parse_dtype
 from gpufit.facts.essence import differing_facts, from_leaves, leaves, try_parse
+from gpufit.facts.read import ConfigReader, parse_config
 from gpufit.records import replace
 from gpufit.sources.catalog import Catalog, CatalogEntry
 from gpufit.sources.catalog_file import find_faults
@@ -22,8 +23,8 @@ from gpufit.sources.resolve import ResolvedModel
 _SHAPES = frozenset({"parameters", "tensors", "stacks", "cache"})
 
 
-def audit_catalog(path: Path) -> Audit:
-    """Parse every entry and count its parameters. Raises BadFile where there is no file to read."""
+def audit_catalog(path: Path, read: ConfigReader = parse_config) -> Audit:
+    """Parse every entry with ``read`` and count its parameters. Raises BadFile where there is no file to read."""
     file = str(path)
     content = read_whole(Folder(path.parent), path.name, LARGEST_FILE_BYTES)
     try:
@@ -33,7 +34,7 @@ def audit_catalog(path: Path) -> Audit:
     problems = [Problem(file=file, line=fault.line, message=fault.problem, hint=fault.hint) for fault in faults]
     for entry in Catalog([(file, compiled)]):
         try:
-            entry.architecture()
+            entry.architecture(read)
         except BadCatalog as fault:
             problems.append(Problem(file=file, line=fault.line, message=fault.problem, hint=fault.hint))
         except GpufitError as error:  # no reader for this family or class

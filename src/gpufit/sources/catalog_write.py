@@ -10,6 +10,7 @@ from typing import Any
 
 from gpufit.errors import BadCatalog, BadFile, UsageError
 from gpufit.facts.audit import Added
+from gpufit.facts.built import BUILT
 from gpufit.facts.dtypes import parse_dtype
 from gpufit.facts.essence import differing_facts, essential_config, try_parse
 from gpufit.records import replace
@@ -20,6 +21,7 @@ from gpufit.sources.files import Folder, read_whole
 from gpufit.sources.resolve import ResolvedModel
 
 _WIDTH = 120
+_ABOUT_THE_FILE = ("auto_map", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
 _STORED_DTYPE = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
 _HEADER = "# Models of your own. Every entry is held against its own parameter count: gpufit catalog check THIS_FILE\n"
 
@@ -63,6 +65,9 @@ def make_fields(found: ResolvedModel, dtype: str | None = None) -> dict[str, Any
         fields["context"] = architecture.max_context_tokens
     if found.stored is not None and found.stored.quant:
         fields["notes"] = f"read from a checkpoint stored in {found.stored.quant}, which this entry does not count"
+    if architecture.form == BUILT:  # which keys decide is not known here, so all are kept
+        fields["config"] = _labels_counted({key: value for key, value in raw.items() if key not in _ABOUT_THE_FILE})
+        return fields
     wanted = replace(architecture, dtype=stored)
 
     def decides(config: Mapping[str, Any]) -> bool:

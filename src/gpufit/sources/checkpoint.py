@@ -8,6 +8,7 @@ from typing import Any
 from gpufit.errors import BadFile, GpufitError, UsageError
 from gpufit.facts.architecture import Architecture
 from gpufit.facts.json_text import MIB, parse_json
+from gpufit.facts.read import ConfigReader, parse_config
 from gpufit.facts.stored import StoredTensor, StoredWeights
 from gpufit.records import record, replace
 from gpufit.sources.files import Files, read_whole
@@ -30,8 +31,10 @@ class Checkpoint:
     translated: Mapping[str, Any] | None = None  # a GGUF's metadata in the words of a config.json
 
 
-def read_checkpoint(files: Files, wanted: str | None = None) -> Checkpoint:
+def read_checkpoint(files: Files, wanted: str | None = None, read: ConfigReader = parse_config) -> Checkpoint:
     """Read the model in ``files``; ``wanted`` names one file of it (a .gguf, .safetensors, index or config.json).
+
+    ``read`` turns a config.json into facts.
 
     Without ``wanted`` the choice is that of ``from_pretrained``: model.safetensors, its index, other safetensors.
     GGUF files are never mixed in: beside safetensors they are named in a note, and several ask for a choice.
@@ -39,39 +42,37 @@ def read_checkpoint(files: Files, wanted: str | None = None) -> Checkpoint:
     Raises UsageError where a choice is needed, BadFile, BadConfig and Undecided as the readers do.
     """
     if wanted is not None:
-        return _read_wanted(files, wanted)
+        return _read_wanted(files, wanted, read)
     names = files.sizes()
     ggufs = first_shards(names, ".gguf")
     if "config.json" not in names:
         if len(ggufs) == 1:
             return _read_gguf(files, ggufs[0])
         raise _no_configuration(files, ggufs)
-    found = _read_with_config(files, None)
+    found = _read_with_config(files, None, read)
     if not ggufs:
         return found
     beside = f"GGUF files lie beside and are not counted: {list_models(names, ggufs)}"
     return replace(found, notes=(*found.notes, beside))
 
 
-def _read_wanted(files: Files, wanted: str) -> Checkpoint:
+def _read_wanted(files: Files, wanted: str, read: ConfigReader) -> Checkpoint:
     """One file by its name; its folder is not listed, since it may be anything."""
     if wanted.endswith(".gguf"):
         return _read_gguf(files, wanted)
     if wanted.endswith((".safetensors", ".index.json")):
-        return _read_with_config(files, wanted)
+        return _read_with_config(files, wanted, read)
     if wanted.endswith(".json"):
         config = _read_config(files, wanted)
-        return Checkpoint(
-            architecture=_parse_config(config), stored=None, config_source=wanted, config=config
-        )  # fmt: skip
+        return Checkpoint(architecture=read(config), stored=None, config_source=wanted, config=config)
     raise UsageError(f"{wanted} is no file that gpufit reads", hint="give a .gguf, .safetensors, index or config.json")
 
 
-def _read_with_config(files: Files, wanted: str | None) -> Checkpoint:
+def _read_with_config(files: Files, wanted: str | None, read: ConfigReader) -> Checkpoint:
     """The configuration, and the safetensors that it belongs to, if there are any."""
     config_name = f"{wanted.rpartition('/')[0]}/config.json".lstrip("/") if wanted else "config.json"
     config = _read_config(files, config_name)
-    architecture = _parse_config(config)
+    architecture = read(config)
     weights = _choose_safetensors(files, wanted)
     if not weights:
         return Checkpoint(architecture=architecture, stored=None, config_source=config_name, config=config)
@@ -122,12 +123,6 @@ def _read_config(files: Files, name: str) -> dict[str, Any]:
     if files.size(name) is None:
         raise BadFile(f"{files.label} has no {name}", hint="weights alone do not say how the model caches and computes")
     return parse_json(read_whole(files, name, _CONFIG_BYTES), name, largest_bytes=_CONFIG_BYTES)
-
-
-def _parse_config(config: Mapping[str, Any]) -> Architecture:
-    from gpufit.facts.read import parse_config
-
-    return parse_config(config)
 
 
 def _choose_safetensors(files: Files, wanted: str | None) -> tuple[str, ...]:
@@ -207,7 +202,7 @@ def _read_gguf(files: Files, name: str) -> Checkpoint:
         raise BadFile(f"{name} is one of {len(names)} shards; gpufit reads at most {_MOST_GGUF_SHARDS}")
     header = join_headers(files.each(lambda shard: read_gguf_header(files, shard), names), name)
     translated = gguf_to_config(header)
-    architecture = _parse_config(translated)
+    architecture = parse_config(translated)
     stored = to_stored(header, names)
     return Checkpoint(
         architecture=replace(architecture, stored=stored), stored=stored, config_source=names[0],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpufit.errors import BadFile, UnknownName, UsageError
 from gpufit.facts.architecture import Architecture
+from gpufit.facts.read import ConfigReader, parse_config
 from gpufit.records import record
 
 if TYPE_CHECKING:
@@ -49,19 +50,22 @@ def resolve_model(
     transport: Transport | None = None,
     revision: str | None = None,
     progress: Callable[[str], None] | None = None,
+    read: ConfigReader = parse_config,
 ) -> ResolvedModel:
     """Find the model that ``text`` names. ``revision`` asks the Hub, also for models of the catalog.
+
+    ``read`` turns a config.json into facts.
 
     Raises UnknownName with the nearest names, BadFile, BadConfig, Undecided, SourceError or AccessNeeded.
     """
     if revision is None and (entry := catalog.find(text)) is not None:
         return ResolvedModel(
-            name=entry.name, architecture=entry.architecture(), origin=f"catalog {catalog.source_of(entry)}",
+            name=entry.name, architecture=entry.architecture(read), origin=f"catalog {catalog.source_of(entry)}",
             config_source=catalog.source_of(entry), hub_id=entry.hub_id, config=entry.config,
         )  # fmt: skip
     path = Path(os.path.expanduser(text)) if text and "\0" not in text else None
     if path is not None and revision is None and os.path.lexists(path):
-        return resolve_path(path)
+        return resolve_path(path, read)
     names_a_file = text.endswith(_MODEL_FILES) and ":" not in text  # owner/name:file.gguf names one on the Hub
     hub_id = None if names_a_file else _HUB_ID.fullmatch(text)
     if hub_id is None:
@@ -69,11 +73,11 @@ def resolve_model(
     from gpufit.sources.resolve_hub import resolve_hub
 
     return resolve_hub(
-        hub_id[1], hub_id[2], revision=revision, environ=environ, transport=transport, progress=progress
-    )  # fmt: skip
+        hub_id[1], hub_id[2], revision=revision, environ=environ, transport=transport, progress=progress, read=read
+    )
 
 
-def resolve_path(path: Path) -> ResolvedModel:
+def resolve_path(path: Path, read: ConfigReader = parse_config) -> ResolvedModel:
     """A folder, a config.json, a .safetensors, an index of shards, or a .gguf."""
     from gpufit.sources.checkpoint import read_checkpoint
     from gpufit.sources.files import Folder
@@ -86,7 +90,7 @@ def resolve_path(path: Path) -> ResolvedModel:
         raise BadFile(
             f"{path} is no model file", hint="give a folder, config.json, .safetensors, its index.json or .gguf"
         )
-    found = read_checkpoint(Folder(folder), wanted)
+    found = read_checkpoint(Folder(folder), wanted, read)
     return ResolvedModel(
         name=str(path), architecture=found.architecture, origin=str(path.absolute()),
         config_source=str(folder / found.config_source), stored=found.stored, notes=found.notes, config=found.config,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gpufit.errors import SourceError, UsageError
+from gpufit.facts.read import ConfigReader, parse_config
 from gpufit.sources.checkpoint import read_checkpoint
 from gpufit.sources.compiled import user_cache_dir
 from gpufit.sources.files import Folder
@@ -29,6 +30,7 @@ def resolve_hub(
     environ: Mapping[str, str],
     transport: Transport | None = None,
     progress: Callable[[str], None] | None = None,
+    read: ConfigReader = parse_config,
 ) -> ResolvedModel:
     """Read ``repository`` at ``revision`` (default: main); ``wanted`` names one of its files.
 
@@ -39,7 +41,7 @@ def resolve_hub(
         raise UsageError("the revision is not a branch, tag or commit")
     snapshot = find_snapshot(environ, repository, revision)
     if snapshot is not None and _serves(snapshot, wanted):
-        return _from_snapshot(repository, wanted, snapshot)
+        return _from_snapshot(repository, wanted, snapshot, read)
     endpoint = (environ.get("HF_ENDPOINT") or _DEFAULT_ENDPOINT).rstrip("/")
     if not _ADDRESS.fullmatch(endpoint):
         raise UsageError("HF_ENDPOINT is not an http address", hint=f"unset it to use {_DEFAULT_ENDPOINT}")
@@ -53,14 +55,14 @@ def resolve_hub(
         endpoint=endpoint, transport=_refuse(repository) if offline else transport, token=find_token(environ)
     )
     try:
-        return _from_hub(HubFiles(client, repository, revision, cache, progress), wanted)
+        return _from_hub(HubFiles(client, repository, revision, cache, progress), wanted, read)
     except (Unreachable, Offline) as error:
         commit = kept_commit(cache, endpoint, repository, revision)
         if commit is not None:  # read before: the same commit again, if all of it was kept
             note = f"{error.message}; facts are those of commit {commit[:12]}, read before"
-            return _from_hub(HubFiles(client, repository, commit, cache, progress), wanted, (note,))
+            return _from_hub(HubFiles(client, repository, commit, cache, progress), wanted, read, (note,))
         if snapshot is not None:
-            return _from_snapshot(repository, wanted, snapshot, (f"{error.message}; the download is incomplete",))
+            return _from_snapshot(repository, wanted, snapshot, read, (f"{error.message}; the download is incomplete",))
         raise
 
 
@@ -86,8 +88,10 @@ def _serves(snapshot: Path, wanted: str | None) -> bool:
     return any(name.endswith(_WEIGHTS) for name in names)
 
 
-def _from_snapshot(repository: str, wanted: str | None, snapshot: Path, notes: tuple[str, ...] = ()) -> ResolvedModel:
-    found = read_checkpoint(Folder(snapshot), wanted)
+def _from_snapshot(
+    repository: str, wanted: str | None, snapshot: Path, read: ConfigReader, notes: tuple[str, ...] = ()
+) -> ResolvedModel:
+    found = read_checkpoint(Folder(snapshot), wanted, read)
     return ResolvedModel(
         name=_name(repository, wanted), architecture=found.architecture,
         origin=f"downloaded {repository} at {snapshot.name[:12]}", config_source=found.config_source,
@@ -96,8 +100,8 @@ def _from_snapshot(repository: str, wanted: str | None, snapshot: Path, notes: t
     )  # fmt: skip
 
 
-def _from_hub(files: HubFiles, wanted: str | None, notes: tuple[str, ...] = ()) -> ResolvedModel:
-    found = read_checkpoint(files, wanted)
+def _from_hub(files: HubFiles, wanted: str | None, read: ConfigReader, notes: tuple[str, ...] = ()) -> ResolvedModel:
+    found = read_checkpoint(files, wanted, read)
     return ResolvedModel(
         name=_name(files.repository, wanted), architecture=found.architecture,
         origin=f"Hub {files.repository} at {files.commit[:12]}", config_source=found.config_source,

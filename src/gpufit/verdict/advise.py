@@ -15,7 +15,7 @@ from gpufit.memory.weights import count_weights
 from gpufit.memory.workload import Quantization, Workload
 from gpufit.records import record, replace
 from gpufit.verdict.budget import Budget, make_budget
-from gpufit.verdict.judge import Verdict, judge
+from gpufit.verdict.judge import Verdict, judge, judge_floor
 
 # Formats that an ordinary checkpoint can be loaded into without calibration, least loss first, with the
 # compute capability their kernels need. Sources: bitsandbytes 0.50 documentation (int8 from Turing, 4-bit from Pascal).
@@ -71,10 +71,14 @@ class Adviser:
             workload = for_device(workload, self.device)
         share = share_out(weighed or estimate(self.architecture, workload), self.device.count)
         budget = self.budget.budget_bytes
-        verdicts = (judge(share.process, budget), judge(share.load_peak, budget))
+        if weighed is not None and weighed.unknown:
+            verdict = judge_floor(max(share.process.low_bytes, share.load_peak.low_bytes), budget)
+        else:
+            verdicts = (judge(share.process, budget), judge(share.load_peak, budget))
+            verdict = max(verdicts, key=("fits", "tight", "no").index)
         return Option(
             change=change, workload=workload, device=self.device, process=share.process, load_peak=share.load_peak,
-            budget_bytes=budget, verdict=max(verdicts, key=("fits", "tight", "no").index),
+            budget_bytes=budget, verdict=verdict,
         )  # fmt: skip
 
     def need(self, weighed: Estimate) -> int:

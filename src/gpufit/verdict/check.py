@@ -9,7 +9,8 @@ from gpufit.devices.device import Device
 from gpufit.errors import Unsupported
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.breakdown import Row, break_down
-from gpufit.memory.estimate import Estimate, estimate
+from gpufit.memory.estimate import Estimate
+from gpufit.memory.floor import estimate_known
 from gpufit.memory.split import Share, share_out
 from gpufit.memory.weights import count_weights
 from gpufit.memory.workload import Workload
@@ -45,8 +46,8 @@ class Check:
     share: Share  # the same on the cards that it is spread over; its totals are the fullest card's
     asked: Option
     breakdown: tuple[Row, ...]
-    longest_context_tokens: int
-    largest_batch: int
+    longest_context_tokens: int | None  # None, as for the batch: unknown, since only a lower bound is known
+    largest_batch: int | None
     recommendation: Option | None
     alternatives: tuple[Option, ...]
     formats: tuple[tuple[str, int], ...]  # the weights alone in each format that an ordinary checkpoint loads into
@@ -55,7 +56,7 @@ class Check:
 
     @property
     def verdict(self) -> Verdict:
-        """fits, tight or no."""
+        """fits, tight, no, or unknown where only a lower bound is known and that is within the budget."""
         return self.asked.verdict
 
     def to_dict(self) -> dict[str, object]:
@@ -100,9 +101,16 @@ def check_fit(
     """Judge ``workload`` on ``device`` and say what would be better. ``larger`` lists bigger cards, smallest first."""
     budget = make_budget(device, reserve_bytes)
     adviser = Adviser(subject.architecture, device, budget)
-    own = estimate(subject.architecture, workload)
+    own = estimate_known(subject.architecture, workload)
     asked = adviser.weigh(workload, weighed=own)
     share = share_out(own, device.count)
+    if own.unknown:
+        return Check(
+            subject=subject, workload=workload, device=device, budget=budget, estimate=own, share=share, asked=asked,
+            breakdown=break_down(own, share.fullest), longest_context_tokens=None, largest_batch=None,
+            recommendation=None, alternatives=(), formats=weights_by_format(subject.architecture),
+            notes=(*subject.notes, *subject.architecture.notes, *device.notes, *notes, _how_to_know(subject)),
+        )  # fmt: skip
     longest, largest = adviser.longest_context(workload), adviser.largest_batch(workload)
     return Check(
         subject=subject, workload=workload, device=device, budget=budget, estimate=own, share=share, asked=asked,
@@ -115,6 +123,14 @@ def check_fit(
         notes=(*subject.notes, *subject.architecture.notes, *device.notes, *notes),
         runtime_plan=_plan_runtime(subject, own, budget, longest, largest),
     )  # fmt: skip
+
+
+def _how_to_know(subject: Subject) -> str:
+    """What would tell the rows that no formula here does."""
+    return (
+        f"gpufit has no formula for {subject.architecture.model_type}, so the sum is a lower bound; gpufit replay "
+        f"{subject.name} runs the modelling code itself"
+    )
 
 
 def _plan_runtime(subject: Subject, own: Estimate, budget: Budget, longest: int, largest: int) -> RuntimePlan | None:

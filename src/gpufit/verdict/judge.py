@@ -18,3 +18,12 @@ def judge(need: Range, budget_bytes: int) -> Verdict:
     if need.high_bytes <= budget_bytes:
         return "fits"
     return "tight" if need.likely_bytes <= budget_bytes else "no"
+
+
+def judge_floor(least_bytes: int, budget_bytes: int) -> Verdict:
+    """A lower bound can prove that something does not fit, and nothing else.
+
+    >>> judge_floor(5, 4), judge_floor(3, 4)
+    ('no', 'unknown')
+    """
+    return "no" if least_bytes > budget_bytes else "unknown"

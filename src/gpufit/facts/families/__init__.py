@@ -167,6 +167,8 @@ READERS: dict[str, str] = {
     "gemma4": "gemma4_towers",
 }
 
+_HINT = "--via-transformers builds it with the installed transformers, where that has the class"
+
 
 class Reader(Protocol):
     """What every family module offers."""
@@ -182,7 +184,7 @@ def reader_for(model_type: str) -> Reader:
     """
     target = READERS.get(model_type)
     if target is None:
-        raise UnknownFamily(model_type, hint="gpufit list shows what it knows")
+        raise UnknownFamily(model_type, hint=_HINT)
     module, _, function = target.partition(":")
     reader: Reader = getattr(import_module(f"{__name__}.{module}"), function or "read")
     return reader

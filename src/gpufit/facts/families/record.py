@@ -62,7 +62,10 @@ def head_of(config: Config, family: str, default: str) -> tuple[str, str]:
 
 def unknown_class(config: Config, model_class: str) -> UnknownFamily:
     """The error for a class that the family's reader does not mirror."""
-    return UnknownFamily(f"{config.text('model_type')} ({model_class[:80]})", hint="its class has no reader")
+    return UnknownFamily(
+        f"{config.text('model_type')} ({model_class[:80]})",
+        hint="this class has no reader; --via-transformers builds it",
+    )
 
 
 def labels(config: Config, default: int = 2) -> int:
