@@ -265,6 +265,10 @@ def list_models(
     check_family(wanted.family, (entry.family for entry in known))
     entries = tuple(entry for entry in known if wanted.admits(entry))
     if not fits and vram is None and gpu is None:
+        if wanted.quant is not None:
+            from gpufit.verdict.weights_list import weigh_alone
+
+            return weigh_alone(entries, wanted.quant)
         return tuple(Row(entry=entry) for entry in entries)
     device = find_device(vram=vram, gpu=gpu, environ=environment)
     reserve_bytes = parse_reserve(reserve)

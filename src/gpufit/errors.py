@@ -18,6 +18,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class GpufitError(Exception):
     """A failure with one clear sentence, a hint, and the exit code it maps to."""
@@ -36,7 +38,7 @@ class UsageError(GpufitError):
 
 
 class UnknownName(UsageError):
-    """No such model or GPU. ``nearest`` holds the closest known names, best first."""
+    """No such model, GPU, task, quantization, ... ``nearest`` holds the closest known names, best first."""
 
     code = "unknown_name"
 
@@ -44,6 +46,18 @@ class UnknownName(UsageError):
         near = f"nearest: {', '.join(nearest)}" if nearest else ""
         super().__init__(f"unknown {kind} {name!r}", hint="; ".join(part for part in (near, hint) if part))
         self.nearest = nearest
+
+    @classmethod
+    def among(cls, kind: str, name: str, known: Iterable[str], *, hint: str = "") -> UnknownName:
+        """The error for a name that is none of ``known``, with the closest of them.
+
+        >>> UnknownName.among("task", "encodr", ["encoder", "speech"]).nearest
+        ('encoder',)
+        """
+        from difflib import get_close_matches
+
+        near = get_close_matches(name[:40].lower(), list(known), n=3, cutoff=0.5)
+        return cls(kind, name[:40], tuple(near), hint=hint)
 
 
 class Unsupported(UsageError):

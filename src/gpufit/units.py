@@ -54,11 +54,13 @@ def format_bytes(size_bytes: int) -> str:
 
 
 def format_gib(size_bytes: int) -> str:
-    """Show a size in GiB whatever its magnitude, for columns.
+    """Show a size in GiB, for columns; only what two digits could not show falls to a smaller unit.
 
-    >>> format_gib(13_476_831_232)
-    '12.55 GiB'
+    >>> format_gib(13_476_831_232), format_gib(143_654_912), format_gib(34_000_000), format_gib(0)
+    ('12.55 GiB', '0.13 GiB', '32.4 MiB', '0.00 GiB')
     """
+    if 0 < abs(size_bytes) * 10 < GIB:
+        return format_bytes(size_bytes)
     return f"{size_bytes / GIB:.2f} GiB"
 
 
@@ -73,7 +75,10 @@ def parse_count(text: str) -> int:
         raise UsageError(f"{text[:40]!r} is not a parameter count", hint="write 7B, 350M or a whole number")
     whole, _, fraction = match[1].partition(".")
     scale = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}[match[2].lower()]
-    return int(whole) * scale + (int(fraction) * scale // 10 ** len(fraction) if fraction else 0)
+    count = int(whole) * scale + (int(fraction) * scale // 10 ** len(fraction) if fraction else 0)
+    if not count:
+        raise UsageError("a parameter count must be more than 0", hint="write 7B, 350M or a whole number")
+    return count
 
 
 def format_count(count: int) -> str:

@@ -29,6 +29,10 @@ def run(
     from gpufit.api import list_models
     from gpufit.verdict.listing import ListFilter, sort_listed
 
+    if not fits and vram is None and gpu is None:
+        from gpufit.verdict.weights_list import refuse_without_device
+
+        refuse_without_device(sort, context=context is not None, batch=batch != 1, reserve=reserve != "0")
     listed = list_models(
         fits=fits, vram=vram, gpu=gpu, reserve=reserve, context=context, batch=batch, catalog=catalog,
         filters=ListFilter.parse(family=family, task=task, max_params=max_params, quant=quant),

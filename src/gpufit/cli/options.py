@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -24,11 +26,22 @@ def complete_gpu(incomplete: str) -> list[str]:
     return [name for name in load_gpus(os.environ).names() if name.startswith(incomplete.lower())]
 
 
-def complete_quant(incomplete: str) -> list[str]:
-    """Quantizations that begin with what was typed."""
-    from gpufit.memory.workload import QUANTIZATIONS
+def complete_family(incomplete: str) -> list[str]:
+    """Families of the catalog in small letters and without spaces, as ``--family`` takes them too."""
+    from gpufit.api import load_catalog
 
-    return [name for name in QUANTIZATIONS if name.startswith(incomplete.lower())]
+    names = {entry.family.lower().replace(" ", "-") for entry in load_catalog(None, os.environ).entries}
+    return sorted(name for name in names if name.startswith(incomplete.lower()))
+
+
+def complete_word(module: str, name: str) -> Callable[[str], list[str]]:
+    """Words of a tuple that a module holds, loaded when the shell asks."""
+
+    def complete(incomplete: str) -> list[str]:
+        words: tuple[str, ...] = getattr(import_module(f"gpufit.{module}"), name)
+        return [word for word in words if word.startswith(incomplete.lower())]
+
+    return complete
 
 
 Model = Annotated[
@@ -51,15 +64,30 @@ Quant = Annotated[
     str | None,
     typer.Option(
         help="bnb-int8, bnb-nf4, bnb-nf4-dq, bnb-fp4, gptq-int4-g128, awq-int4-g128, fp8, mxfp4 or none.",
-        autocompletion=complete_quant,
+        autocompletion=complete_word("memory.workload", "QUANTIZATIONS"),
     ),
 ]
-KvDtype = Annotated[str | None, typer.Option(help="The cache's format: fp16, bf16, fp32, fp8, int8, int4.")]
-Attention = Annotated[str | None, typer.Option(help="eager, sdpa or flash.")]
+KvDtype = Annotated[
+    str | None,
+    typer.Option(
+        help="The cache's format: fp16, bf16, fp32, fp8, int8, int4.",
+        autocompletion=complete_word("memory.kv_cache", "KV_DTYPES"),
+    ),
+]
+Attention = Annotated[
+    str | None,
+    typer.Option(help="eager, sdpa or flash.", autocompletion=complete_word("memory.workload", "ATTENTION_KERNELS")),
+]
 CatalogFile = Annotated[Path | None, typer.Option("--catalog", help="A catalog file that extends the shipped one.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
-Runtime = Annotated[str, typer.Option(help="The library that runs the model: transformers, vllm or llama.cpp.")]
+Runtime = Annotated[
+    str,
+    typer.Option(
+        help="The library that runs the model: transformers, vllm or llama.cpp.",
+        autocompletion=complete_word("verdict.plan", "RUNTIMES"),
+    ),
+]
 Revision = Annotated[str | None, typer.Option(help="A branch, tag or commit of a Hub id.")]
 ViaTransformers = Annotated[
     bool,
@@ -68,10 +96,21 @@ ViaTransformers = Annotated[
 Strict = Annotated[bool, typer.Option("--strict", help="Count tight as not fitting.")]
 Code = Annotated[bool, typer.Option("--code", help="Print the Python that loads the recommendation.")]
 Fits = Annotated[bool, typer.Option("--fits", help="Only what fits, each with its best quantization.")]
-Family = Annotated[str | None, typer.Option(help="Only this family, for example llama.")]
+Family = Annotated[
+    str | None, typer.Option(help="Only this family, for example llama.", autocompletion=complete_family)
+]
 Task = Annotated[
     str | None,
-    typer.Option(help="causal-lm, seq2seq, encoder, embedding, vision-language, speech or vision."),
+    typer.Option(
+        help="causal-lm, seq2seq, encoder, embedding, vision-language, speech or vision.",
+        autocompletion=complete_word("verdict.listing", "TASKS"),
+    ),
 ]
 MaxParams = Annotated[str | None, typer.Option(help="At most this many parameters: 7B, 350M.")]
-Sort = Annotated[str, typer.Option(help="catalog, name, parameters, process, headroom or context.")]
+Sort = Annotated[
+    str,
+    typer.Option(
+        help="catalog, name, parameters, process, headroom or context.",
+        autocompletion=complete_word("verdict.listing", "SORT_KEYS"),
+    ),
+]

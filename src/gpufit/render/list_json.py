@@ -31,4 +31,5 @@ def _row(row: Listed) -> dict[str, object]:
         "budget_bytes": option.budget_bytes if option else None,
         "headroom_bytes": option.headroom_bytes if option else None,
         "longest_context_tokens": row.longest_context_tokens,
+        "weights_bytes": row.weights_bytes,
     }

@@ -41,9 +41,15 @@ def render_list(listed: Sequence[Listed], screen: Screen) -> list[str]:
 
 
 def _plain(listed: Sequence[Listed], screen: Screen) -> list[str]:
+    weighed = any(row.weights_bytes for row in listed)
     rows = [
-        (row.entry.name, format_count(row.entry.parameters), row.entry.family, row.entry.task, row.entry.hub_id or "")
+        (
+            row.entry.name, format_count(row.entry.parameters),
+            *([format_gib(row.weights_bytes or 0)] if weighed else []),
+            row.entry.family, row.entry.task, row.entry.hub_id or "",
+        )
         for row in listed
-    ]
-    header, *lines = table([("model", "params", "family", "task", "hub id"), *rows], right=[1])
+    ]  # fmt: skip
+    titles = ("model", "params", *(["weights"] if weighed else []), "family", "task", "hub id")
+    header, *lines = table([titles, *rows], right=[1, 2] if weighed else [1])
     return [screen.paint(header, "bold"), *lines]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol, get_args
 
 from gpufit.devices.device import Device
-from gpufit.errors import Undecided, UnknownName, Unsupported, UsageError
+from gpufit.errors import Undecided, UnknownName, Unsupported
 from gpufit.facts.architecture import Architecture, Task
 from gpufit.memory.ranges import Range
 from gpufit.memory.workload import QUANTIZATIONS, Workload
@@ -54,9 +54,10 @@ class ListFilter:
         7000000000
         """
         if task is not None and task not in TASKS:
-            raise UsageError(f"unknown task {task[:40]!r}", hint=f"--task takes {', '.join(TASKS)}")
+            raise UnknownName.among("task", task, TASKS, hint=f"--task takes {', '.join(TASKS)}")
         if quant is not None and quant not in QUANTIZATIONS:
-            raise UsageError(f"unknown quantization {quant[:40]!r}", hint=f"--quant takes {', '.join(QUANTIZATIONS)}")
+            hint = f"--quant takes {', '.join(QUANTIZATIONS)}"
+            raise UnknownName.among("quantization", quant, QUANTIZATIONS, hint=hint)
         return cls(
             family=family, task=task, quant=quant, max_params=None if max_params is None else parse_count(max_params)
         )
@@ -77,6 +78,7 @@ class Listed:
     entry: Entry
     option: Option | None = None
     longest_context_tokens: int | None = None
+    weights_bytes: int | None = None  # in the quantization asked for, where there is no device
 
 
 def list_entries(
@@ -163,10 +165,7 @@ def check_family(family: str | None, known: Iterable[str]) -> None:
     """Raise UnknownName where no entry is of that family."""
     names = sorted(set(known))
     if family is not None and _plain_name(family) not in map(_plain_name, names):
-        from difflib import get_close_matches
-
-        near = get_close_matches(family[:40].lower(), [name.lower() for name in names], n=3, cutoff=0.4)
-        raise UnknownName("family", family[:40], tuple(near), hint="gpufit list shows all")
+        raise UnknownName.among("family", family, [name.lower() for name in names], hint="gpufit list shows all")
 
 
 def sort_listed(listed: tuple[Listed, ...], key: str) -> tuple[Listed, ...]:
@@ -182,5 +181,5 @@ def sort_listed(listed: tuple[Listed, ...], key: str) -> tuple[Listed, ...]:
         "context": lambda row: row.longest_context_tokens or 0,
     }
     if key not in keys:
-        raise UsageError(f"unknown sort key {key[:40]!r}", hint=f"--sort takes {', '.join(SORT_KEYS)}")
+        raise UnknownName.among("sort key", key, SORT_KEYS, hint=f"--sort takes {', '.join(SORT_KEYS)}")
     return tuple(sorted(listed, key=keys[key], reverse=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gpufit.devices.device import Device
-from gpufit.errors import Unsupported, UsageError
+from gpufit.errors import UnknownName, Unsupported, UsageError
 from gpufit.facts.architecture import Architecture
 from gpufit.facts.dtypes import parse_dtype
 from gpufit.facts.kernels import attention_kernels
@@ -47,9 +47,11 @@ def plan_workload(
     notes: list[str] = []
     prompt, new_tokens = _plan_tokens(architecture, request)
     if type(request.batch) is not int or not 1 <= request.batch <= LARGEST_BATCH:
-        raise UsageError(f"--batch {request.batch} is not from 1 to {LARGEST_BATCH:,}", hint="use --batch 1")
+        raise UsageError(
+            f"--batch {request.batch} is not from 1 to {LARGEST_BATCH:,}", hint="--batch 1 is one sequence"
+        )
     if request.runtime not in RUNTIMES:
-        raise UsageError(f"unknown runtime {request.runtime[:40]!r}", hint=f"--runtime takes {', '.join(RUNTIMES)}")
+        raise UnknownName.among("runtime", request.runtime, RUNTIMES, hint=f"--runtime takes {', '.join(RUNTIMES)}")
     if request.runtime != "transformers":
         return _plan_served(architecture, device, request, prompt, new_tokens)
     quant = _plan_quant(architecture, device, request.quant, notes.append)
@@ -89,13 +91,15 @@ def _plan_served(
 
 def _plan_tokens(architecture: Architecture, request: Request) -> tuple[int, int]:
     longest = architecture.max_context_tokens
-    for name, value, low in (
+    numbers = (
         ("--context", request.context, 1), ("--prompt", request.prompt, 1), ("--new-tokens", request.new_tokens, 0),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for name, value, low in numbers:
         if value is not None and type(value) is not int:
-            raise UsageError(f"{name} {str(value)[:40]!r} is not a whole number", hint=f"use {name} 1024")
+            raise UsageError(f"{name} {str(value)[:40]!r} is not a whole number", hint=_example(name, longest))
         if value is not None and not low <= value <= LARGEST_CONTEXT:
-            raise UsageError(f"{name} {value} is not from {low} to {LARGEST_CONTEXT:,}", hint=f"use {name} 1024")
+            raise UsageError(f"{name} {value} is not from {low} to {LARGEST_CONTEXT:,}", hint=_example(name, longest))
+    _refuse_needless(architecture, numbers)
     context, prompt, new_tokens = request.context, request.prompt, request.new_tokens
     if context is None:
         limit = min(DEFAULT_CONTEXT_TOKENS, longest or DEFAULT_CONTEXT_TOKENS)
@@ -123,6 +127,24 @@ def _plan_tokens(architecture: Architecture, request: Request) -> tuple[int, int
             hint="give two of --context, --prompt and --new-tokens; the prompt needs at least one token",
         )
     return prompt, new_tokens
+
+
+def _example(flag: str, longest: int | None) -> str:
+    return f"use {flag} {min(1024, longest or 1024)}"
+
+
+def _refuse_needless(architecture: Architecture, numbers: tuple[tuple[str, int | None, int], ...]) -> None:
+    """Raises UsageError for a number of tokens that this model's work does not have."""
+    given = {name: value for name, value, _ in numbers if value}
+    if not architecture.generates and "--new-tokens" in given:
+        raise UsageError(
+            f"{architecture.model_type} is an encoder and generates no tokens", hint="leave --new-tokens out"
+        )
+    if architecture.task == "vision" and architecture.stack("text") is None and given:
+        raise UsageError(
+            f"{architecture.model_type} sees pictures of one size and takes no tokens",
+            hint=f"leave {' and '.join(given)} out; --batch counts pictures",
+        )
 
 
 def _plan_dtype(
@@ -169,7 +191,7 @@ def _plan_quant(
                 hint="use bnb-nf4 or fp16",
             )
         return known
-    raise UsageError(f"unknown quantization {wanted[:40]!r}", hint=f"--quant takes {', '.join(QUANTIZATIONS)}")
+    raise UnknownName.among("quantization", wanted, QUANTIZATIONS, hint=f"--quant takes {', '.join(QUANTIZATIONS)}")
 
 
 def _stored_quant(architecture: Architecture, device: Device | None, note: Callable[[str], None]) -> Quantization:
@@ -194,7 +216,7 @@ def _stored_quant(architecture: Architecture, device: Device | None, note: Calla
 def _plan_cache(wanted: str | None) -> str | None:
     if wanted is None or wanted.lower() in KV_DTYPES:
         return wanted.lower() if wanted else None
-    raise UsageError(f"unknown cache format {wanted[:40]!r}", hint=f"--kv-dtype takes {', '.join(KV_DTYPES)}")
+    raise UnknownName.among("cache format", wanted, KV_DTYPES, hint=f"--kv-dtype takes {', '.join(KV_DTYPES)}")
 
 
 def _plan_attention(
@@ -219,4 +241,5 @@ def _plan_attention(
                 hint="use --attention sdpa",
             )
         return known
-    raise UsageError(f"unknown attention {wanted[:40]!r}", hint=f"--attention takes {', '.join(ATTENTION_KERNELS)}")
+    hint = f"--attention takes {', '.join(ATTENTION_KERNELS)}"
+    raise UnknownName.among("attention", wanted, ATTENTION_KERNELS, hint=hint)
