@@ -16,6 +16,8 @@ class Asker:
     def __init__(self, nvml: Any) -> None:
         self._nvml = nvml
         self._plainly_unknown = {getattr(nvml, f"NVML_ERROR_{code}", None) for code in _PLAINLY_UNKNOWN}
+        # what nvidia-ml-py's unversioned calls raise with a driver older than itself, and no NVMLError
+        self._mismatch = getattr(nvml, "NVMLLibraryMismatchError", nvml.NVMLError)
         self.notes: list[str] = []
 
     def ask(self, what: str, function: str, *arguments: Any) -> Any:
@@ -28,6 +30,8 @@ class Asker:
         except self._nvml.NVMLError as error:
             if error.value not in self._plainly_unknown:
                 self.notes.append(f"{what} unknown: {error}")
+        except self._mismatch:
+            return None
         except UnicodeDecodeError:
             self.notes.append(f"{what} unknown: NVML answered with garbled text")
         return None

@@ -17,7 +17,7 @@ def processes_of(
 ) -> tuple[DeviceProcess, ...] | None:
     """Largest first; None where the driver does not list them. One that both computes and draws counts once."""
     lists = [_listed(asker, function, handle) for function in _LISTS]
-    if all(listed is None for listed in lists):
+    if lists[0] is None and not lists[1]:  # nobody draws, and who computes is not known
         return None
     used: dict[int, int | None] = {}
     for process in (process for listed in lists for process in listed or ()):
