@@ -49,6 +49,19 @@ NEW_MLA = {
     **MLA_KEYS, "attention.head_count_kv": 1, "attention.key_length": 24, "attention.value_length": 16,
     "attention.key_length_mla": 20, "attention.value_length_mla": 20,
 }  # fmt: skip
+SHARED = {
+    "n_routed_experts": 8, "num_experts_per_tok": 2, "n_shared_experts": 1, "moe_intermediate_size": 32,
+    "first_k_dense_replace": 1, "num_hidden_layers": 3,
+}  # fmt: skip
+SHARED_KEYS = {**MOE_KEYS, "expert_shared_count": 1, "leading_dense_block_count": 1, "block_count": 3}
+DELTA = {
+    "num_hidden_layers": 4, "linear_conv_kernel_dim": 4, "linear_key_head_dim": 16, "linear_value_head_dim": 16,
+    "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+}  # fmt: skip
+DELTA_KEYS = {
+    "block_count": 4, "ssm.conv_kernel": 4, "ssm.state_size": 16, "ssm.group_count": 2, "ssm.time_step_rank": 4,
+    "ssm.inner_size": 64,
+}  # fmt: skip
 
 # case: general.architecture, what the config adds, what the metadata adds, further tensors that tell
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
@@ -120,6 +133,99 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], tuple[str, ...]]] = 
         "gpt2", {"model_type": "gpt2", "n_layer": 2, "n_head": 4, "n_embd": 64, "n_inner": 96, "n_positions": 512,
                  **TIED},
         {}, ("output.weight",),
+    ),
+    "starcoder": (
+        "starcoder", {"model_type": "gpt_bigcode", "n_layer": 2, "n_head": 4, "n_embd": 64, "n_inner": 96,
+                      "n_positions": 512, "multi_query": True, **TIED},
+        {"attention.head_count_kv": 1}, (),
+    ),
+    "gptneox": ("gptneox", {"model_type": "gpt_neox", "rotary_pct": 0.25}, {"rope.dimension_count": 4}, ()),
+    "bloom": ("bloom", {"model_type": "bloom", "intermediate_size": 256, **TIED}, {"feed_forward_length": 256}, ()),
+    "stablelm": (
+        "stablelm", {"model_type": "stablelm", "use_qkv_bias": True, "partial_rotary_factor": 0.25},
+        {"rope.dimension_count": 4}, (),
+    ),
+    "stablelm, parallel": (
+        "stablelm", {"model_type": "stablelm", "use_parallel_residual": True, "partial_rotary_factor": 0.25,
+                     "qk_layernorm": True},
+        {"rope.dimension_count": 4}, ("blk.0.attn_q_norm.weight",),
+    ),
+    "llama-embed": ("llama-embed", {"model_type": "llama"}, {}, ()),
+    "qwen": ("qwen", {"model_type": "qwen", "seq_length": 512, "kv_channels": 16, "no_bias": True}, {}, ()),
+    "qwen2vl, its text": ("qwen2vl", {"model_type": "qwen2"}, {}, ()),
+    "qwen3vl, its text": ("qwen3vl", {"model_type": "qwen3", **WIDE}, WIDE_KEYS, ()),
+    "qwen3vlmoe, its text": ("qwen3vlmoe", {"model_type": "qwen3_moe", **MOE, **WIDE}, {**MOE_KEYS, **WIDE_KEYS}, ()),
+    "arcee": ("arcee", {"model_type": "arcee"}, {}, ()),
+    "apertus": ("apertus", {"model_type": "apertus"}, {}, ()),
+    "seed_oss": (
+        "seed_oss", {"model_type": "seed_oss", "attention_bias": True, "attention_out_bias": False, "mlp_bias": False},
+        {}, (),
+    ),
+    "ernie4_5": ("ernie4_5", {"model_type": "ernie4_5", "use_bias": False, **TIED}, {}, ()),
+    "hunyuan-dense": ("hunyuan-dense", {"model_type": "hunyuan_v1_dense", **WIDE, **TIED}, WIDE_KEYS, ()),
+    "jais2": ("jais2", {"model_type": "jais2", "num_key_value_heads": 4}, {"attention.head_count_kv": 4}, ()),
+    "internlm2": ("internlm2", {"model_type": "internlm2", "bias": False}, {}, ()),
+    "orion": ("orion", {"model_type": "orion"}, {}, ()),
+    "minicpm": ("minicpm", {"model_type": "minicpm"}, {}, ()),
+    "exaone": ("exaone", {"model_type": "exaone", "num_layers": 2}, {}, ()),
+    "exaone4": ("exaone4", {"model_type": "exaone4", "sliding_window": None}, {}, ()),
+    "granitemoe": (
+        "granitemoe", {"model_type": "granitemoe", "num_local_experts": 8, "num_experts_per_tok": 2, **TIED},
+        {"expert_count": 8, "expert_used_count": 2}, (),
+    ),
+    "olmoe": (
+        "olmoe", {"model_type": "olmoe", "num_experts": 8, "num_experts_per_tok": 2},
+        {"expert_count": 8, "expert_used_count": 2}, (),
+    ),
+    "phimoe": (
+        "phimoe", {"model_type": "phimoe", "num_local_experts": 8, "num_experts_per_tok": 2, "attention_bias": True,
+                   "lm_head_bias": True},
+        {"expert_count": 8, "expert_used_count": 2}, ("blk.0.attn_q.bias", "output.bias"),
+    ),
+    "minimax-m2": (
+        "minimax-m2", {"model_type": "minimax_m2", "num_local_experts": 8, "num_experts_per_tok": 2, **WIDE,
+                       "intermediate_size": 32, "rotary_dim": 16},
+        {**WIDE_KEYS, **MOE_KEYS, "rope.dimension_count": 16}, (),
+    ),
+    "glm4moe": (
+        "glm4moe", {"model_type": "glm4_moe", **SHARED, **WIDE, "attention_bias": True, "use_qk_norm": True},
+        {**SHARED_KEYS, **WIDE_KEYS, "rope.dimension_count": 16, "nextn_predict_layers": 1, "block_count": 4}, (),
+    ),
+    "dots1": ("dots1", {"model_type": "dots1", **SHARED, "num_hidden_layers": 3}, SHARED_KEYS, ()),
+    "ernie4_5-moe": (
+        "ernie4_5-moe", {"model_type": "ernie4_5_moe", "moe_num_experts": 8, "moe_k": 2, "moe_intermediate_size": 32,
+                         "moe_num_shared_experts": 2, "moe_layer_start_index": 1, **TIED},
+        {**MOE_KEYS, "expert_shared_feed_forward_length": 64, "leading_dense_block_count": 1,
+         "interleave_moe_layer_step": 1}, (),
+    ),
+    "mamba2": (
+        "mamba2", {"model_type": "mamba2", "expand": 2, "num_heads": 8, "head_dim": 16, "conv_kernel": 4,
+                   "state_size": 16, "n_groups": 2, "use_conv_bias": True, "use_bias": False},
+        {"ssm.inner_size": 128, "ssm.conv_kernel": 4, "ssm.state_size": 16, "ssm.time_step_rank": 8,
+         "ssm.group_count": 2}, ("blk.0.ssm_conv1d.bias",),
+    ),
+    "qwen3next": (
+        "qwen3next", {"model_type": "qwen3_next", **MOE, **WIDE, **DELTA, "shared_expert_intermediate_size": 48},
+        {**MOE_KEYS, **WIDE_KEYS, **DELTA_KEYS, "expert_shared_feed_forward_length": 48}, (),
+    ),
+    "qwen35": ("qwen35", {"model_type": "qwen3_5_text", **WIDE, **DELTA}, {**WIDE_KEYS, **DELTA_KEYS}, ()),
+    "qwen35, told layer by layer": (
+        "qwen35", {"model_type": "qwen3_5_text", **WIDE, **DELTA,
+                   "layer_types": ["full_attention", "linear_attention"] * 2},
+        {**WIDE_KEYS, **DELTA_KEYS, "attention.recurrent_layers": [False, True, False, True]}, (),
+    ),
+    "qwen35moe": (
+        "qwen35moe", {"model_type": "qwen3_5_moe_text", **MOE, **WIDE, **DELTA, "shared_expert_intermediate_size": 48},
+        {**MOE_KEYS, **WIDE_KEYS, **DELTA_KEYS, "expert_shared_feed_forward_length": 48}, (),
+    ),
+    "lfm2": (
+        "lfm2", {"model_type": "lfm2", "num_hidden_layers": 3, "full_attn_idxs": [2], "conv_L_cache": 3,
+                 "block_auto_adjust_ff_dim": False, **TIED},
+        {"block_count": 3, "attention.head_count_kv": [0, 0, 2], "shortconv.l_cache": 3}, (),
+    ),
+    "bert": ("bert", {"model_type": "bert", "architectures": ["BertModel"], **TIED}, {}, ()),
+    "nomic-bert": (
+        "nomic-bert", {"model_type": "nomic_bert", "architectures": ["NomicBertModel"], **TIED}, {}, (),
     ),
 }  # fmt: skip
 
