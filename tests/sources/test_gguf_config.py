@@ -62,6 +62,13 @@ DELTA_KEYS = {
     "block_count": 4, "ssm.conv_kernel": 4, "ssm.state_size": 16, "ssm.group_count": 2, "ssm.time_step_rank": 4,
     "ssm.inner_size": 64,
 }  # fmt: skip
+GRANITE = {
+    "mamba_n_heads": 8, "mamba_d_head": 16, "mamba_expand": 2, "mamba_d_state": 16, "mamba_d_conv": 4,
+    "mamba_n_groups": 1,
+}  # fmt: skip
+GRANITE_KEYS = {
+    "ssm.conv_kernel": 4, "ssm.state_size": 16, "ssm.group_count": 1, "ssm.time_step_rank": 8, "ssm.inner_size": 128,
+}  # fmt: skip
 
 # case: general.architecture, what the config adds, what the metadata adds, further tensors that tell
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
@@ -222,6 +229,24 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], tuple[str, ...]]] = 
         "lfm2", {"model_type": "lfm2", "num_hidden_layers": 3, "full_attn_idxs": [2], "conv_L_cache": 3,
                  "block_auto_adjust_ff_dim": False, **TIED},
         {"block_count": 3, "attention.head_count_kv": [0, 0, 2], "shortconv.l_cache": 3}, (),
+    ),
+    "granitehybrid": (
+        "granitehybrid", {"model_type": "granitemoehybrid", "layer_types": ["mamba", "attention"], **GRANITE,
+                          "num_local_experts": 0, "num_experts_per_tok": 0, "shared_intermediate_size": 96, **TIED},
+        {"attention.head_count_kv": [0, 2], **GRANITE_KEYS}, (),
+    ),
+    "granitehybrid, experts": (
+        "granitehybrid", {"model_type": "granitemoehybrid", "layer_types": ["mamba", "attention"], **GRANITE,
+                          "num_local_experts": 8, "num_experts_per_tok": 2, "shared_intermediate_size": 48, **TIED},
+        {"attention.head_count_kv": [0, 2], **GRANITE_KEYS, "expert_count": 8, "expert_used_count": 2,
+         "expert_shared_feed_forward_length": 48}, (),
+    ),
+    "deepseek": ("deepseek", {"model_type": "deepseek", **SHARED}, SHARED_KEYS, ()),
+    "llama4, its text": (
+        "llama4", {"model_type": "llama4_text", **WIDE, "num_local_experts": 8, "num_experts_per_tok": 1,
+                   "intermediate_size": 32, "intermediate_size_mlp": 96, "interleave_moe_layer_step": 2,
+                   "num_hidden_layers": 4, "attention_chunk_size": 8192},
+        {**WIDE_KEYS, **MOE_KEYS, "expert_used_count": 1, "block_count": 4, "interleave_moe_layer_step": 2}, (),
     ),
     "bert": ("bert", {"model_type": "bert", "architectures": ["BertModel"], **TIED}, {}, ()),
     "nomic-bert": (

@@ -1,8 +1,8 @@
 """GGUF metadata into the words of a config.json, so that the same family readers serve both.
 
 The keys are those of docs/gguf.md and gguf-py 0.19 (``Keys``); what each converter wrote into them is read from
-convert_hf_to_gguf.py of llama.cpp, or off what src/models/*.cpp there reads back. What the metadata leaves open (biases, tied output, head width, vocabulary) is read
-off the tensors themselves.
+convert_hf_to_gguf.py of llama.cpp, or off what its src/models/*.cpp read back. What the metadata leaves open (biases,
+tied output, head width, vocabulary) is read off the tensors themselves.
 """
 
 from __future__ import annotations

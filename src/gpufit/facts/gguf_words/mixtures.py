@@ -130,11 +130,30 @@ def _minimax_m2(meta: Config, shapes: Shapes) -> Facts:
     return facts | ({"rotary_dim": rotary} if rotary else {})
 
 
+def _deepseek(meta: Config, shapes: Shapes) -> Facts:
+    """The first DeepSeek MoE, before latent attention."""
+    return _shared("deepseek", "DeepseekForCausalLM")(meta, shapes)
+
+
+def _llama4(meta: Config, shapes: Shapes) -> Facts:
+    """Its text; ``feed_forward_length`` is the dense layers', and a window of 0 means that no layer is chunked."""
+    window = meta.int("attention.sliding_window", 8192)
+    return {
+        "model_type": "llama4_text", "architectures": ["Llama4ForCausalLM"],
+        "num_local_experts": meta.layers("expert_count"), "num_experts_per_tok": meta.layers("expert_used_count"),
+        "intermediate_size": meta.size("expert_feed_forward_length"),
+        "intermediate_size_mlp": meta.size("feed_forward_length"),
+        "interleave_moe_layer_step": meta.layers("interleave_moe_layer_step"), "attention_chunk_size": window or None,
+    }  # fmt: skip
+
+
 MIXTURES: dict[str, Translation] = {
     "qwen2moe": _qwen2moe,
     "qwen3moe": _qwen3moe,
     "qwen3vlmoe": _qwen3moe,
+    "deepseek": _deepseek,
     "deepseek2": _deepseek2,
+    "llama4": _llama4,
     "gpt-oss": _gpt_oss,
     "granitemoe": _local_experts("granitemoe", "GraniteMoeForCausalLM"),
     "olmoe": _olmoe,

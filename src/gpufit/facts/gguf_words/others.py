@@ -71,9 +71,7 @@ def _qwen35moe(meta: Config, shapes: Shapes) -> Facts:
 
 def _lfm2(meta: Config, shapes: Shapes) -> Facts:
     """A layer without key heads is a short convolution; the MLP's width is written as it is."""
-    listed = meta.raw("attention.head_count_kv")
-    if not isinstance(listed, list) or any(type(heads) is not int for heads in listed):
-        raise BadConfig("lfm2.attention.head_count_kv does not say which layers attend")
+    listed = _heads_by_layer(meta, "lfm2")
     attending = [index for index, heads in enumerate(listed) if heads]
     if not attending:
         raise BadConfig("lfm2.attention.head_count_kv names no layer that attends")
@@ -82,6 +80,31 @@ def _lfm2(meta: Config, shapes: Shapes) -> Facts:
         "num_key_value_heads": listed[attending[0]], "conv_L_cache": meta.size("shortconv.l_cache"),
         "block_auto_adjust_ff_dim": False, "conv_bias": False, "tie_embedding": True,
     }  # fmt: skip
+
+
+def _granitehybrid(meta: Config, shapes: Shapes) -> Facts:
+    """Granite 4: a layer without key heads is a Mamba-2 mixer; mixtures of experts have a shared expert beside them."""
+    listed = _heads_by_layer(meta, "granitehybrid")
+    inner, heads = meta.size("ssm.inner_size"), meta.layers("ssm.time_step_rank")
+    experts = meta.int("expert_count", 0)
+    shared = meta.size("expert_shared_feed_forward_length", None) or meta.size("feed_forward_length")
+    return {
+        "model_type": "granitemoehybrid", "architectures": ["GraniteMoeHybridForCausalLM"],
+        "layer_types": ["attention" if kv_heads else "mamba" for kv_heads in listed],
+        "num_key_value_heads": max(1, *listed, 1), "mamba_n_heads": heads, "mamba_d_head": max(1, inner // heads),
+        "mamba_expand": inner / meta.size("embedding_length"), "mamba_d_state": meta.size("ssm.state_size"),
+        "mamba_d_conv": meta.size("ssm.conv_kernel"), "mamba_n_groups": meta.layers("ssm.group_count"),
+        "num_local_experts": experts, "num_experts_per_tok": meta.int("expert_used_count", 0),
+        "shared_intermediate_size": shared, "intermediate_size": meta.size("feed_forward_length"),
+    }  # fmt: skip
+
+
+def _heads_by_layer(meta: Config, name: str) -> list[int]:
+    """Key-value heads of each layer, 0 where it does not attend."""
+    listed = meta.raw("attention.head_count_kv")
+    if not isinstance(listed, list) or any(type(heads) is not int for heads in listed):
+        raise BadConfig(f"{name}.attention.head_count_kv does not say which layers attend")
+    return listed
 
 
 def _encoder(model_type: str, model_class: str) -> Translation:
@@ -104,6 +127,7 @@ OTHERS: dict[str, Translation] = {
     "qwen35": _qwen35,
     "qwen35moe": _qwen35moe,
     "lfm2": _lfm2,
+    "granitehybrid": _granitehybrid,
     "bert": _encoder("bert", "BertModel"),
     "nomic-bert": _encoder("nomic_bert", "NomicBertModel"),
 }
