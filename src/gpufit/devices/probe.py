@@ -13,7 +13,7 @@ from gpufit.devices.visible import select_visible
 from gpufit.errors import NoDevice
 from gpufit.records import record
 
-__all__ = ["Finding", "ProbeResult", "choose_device", "default_rounds", "probe_devices"]
+__all__ = ["Finding", "ProbeResult", "choose_device", "default_rounds", "no_device", "probe_devices"]
 FAKE_VARIABLE = "GPUFIT_FAKE_GPU"
 _HINT = "say what to judge against: --vram 16GB, or --gpu t4"
 _ROUND_SECONDS = LIMIT_SECONDS + 1.0  # every probe keeps its own limit; this is for one that does not
@@ -99,14 +99,19 @@ def choose_device(devices: Sequence[Device], findings: Sequence[Finding] = ()) -
             f"the only GPU here is part of the processor ({name}), which is not chosen by itself", hint=_HINT
         )
     if not devices:
-        hidden = len(believed(findings))
-        said = [finding.message for finding in findings if finding.outcome == "failed"]
-        message = f"{hidden} GPUs are here, and none is visible" if hidden else "; ".join(["no GPU found", *said])
-        raise NoDevice(message, hint=_HINT)
+        raise no_device(findings)
     best = max(own, key=_room)
     if best.free_bytes == 0:
         raise NoDevice(f"{best.name} has no free memory", hint=_HINT)
     return best
+
+
+def no_device(findings: Sequence[Finding]) -> NoDevice:
+    """Why there is none: those that are here are hidden, or nobody found any, with the words of who failed."""
+    hidden = len(believed(findings))
+    said = [finding.message for finding in findings if finding.outcome == "failed"]
+    message = f"{hidden} GPUs are here, and none is visible" if hidden else "; ".join(["no GPU found", *said])
+    return NoDevice(message, hint=_HINT)
 
 
 def _room(device: Device) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gpufit.devices.device import DTYPES_SINCE, Device, DeviceProcess
 from gpufit.devices.probe import ProbeResult
+from gpufit.devices.select import Selection
 
 SCHEMA = 1
 
@@ -20,6 +21,19 @@ def gpus_to_dict(result: ProbeResult) -> dict[str, object]:
     """Everything known of each visible device; null is unknown, never 0. Sizes are integers."""
     devices = [device_to_dict(device) for device in result.devices]
     return {"schema": SCHEMA, "ok": True, "devices": devices, "notes": list(result.notes)}
+
+
+def selection_to_dict(selection: Selection, needs_bytes: int) -> dict[str, object]:
+    """The chosen devices, freest first, and what to set; an empty list where none has that much."""
+    return {
+        "schema": SCHEMA,
+        "ok": True,
+        "needs_bytes": needs_bytes,
+        "variable": selection.variable,
+        "ids": list(selection.ids),
+        "selected": [device_to_dict(device) for device in selection.devices],
+        "notes": list(selection.notes),
+    }
 
 
 def device_to_dict(device: Device) -> dict[str, object]:
