@@ -60,6 +60,7 @@ int nvmlInitWithFlags(u32 flags) { FAIL_IF_ORDERED return OK; }
 int nvmlShutdown(void) { FAIL_IF_ORDERED return OK; }
 const char *nvmlErrorString(int code) { static char text[32]; snprintf(text, sizeof text, "fake error %d", code); return text; }
 int nvmlSystemGetDriverVersion(char *text, u32 size) { FAIL_IF_ORDERED snprintf(text, size, "560.35.05"); return OK; }
+int nvmlSystemGetCudaDriverVersion_v2(int *version) { FAIL_IF_ORDERED *version = 12060; return OK; }
 int nvmlDeviceGetCount_v2(u32 *count) { FAIL_IF_ORDERED *count = 2; return OK; }
 int nvmlDeviceGetHandleByIndex_v2(u32 index, Card **card) {
     FAIL_IF_ORDERED

@@ -179,3 +179,9 @@ def test_a_driver_older_than_the_adapter_is_asked_by_its_older_call(library: Any
     assert not issubclass(pynvml.NVMLLibraryMismatchError, pynvml.NVMLError)
     (held,) = probe().devices()[0].processes or ()
     assert (held.pid, held.used_bytes) == (4821, 800 * MIB)
+
+
+def test_doctor_tells_the_cuda_of_the_driver(folder: Path) -> None:
+    done = run_command(folder, "doctor", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["versions"]["CUDA of the driver"] == "12.6"

@@ -94,13 +94,14 @@ def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), gap: str 
 def wrap(text: str, width: int | None, indent: str = "") -> list[str]:
     """Break text at spaces to ``width`` columns; continuation lines get ``indent``. Piped text stays one line.
 
-    >>> wrap("one two three", 8, "  ")
-    ['one two', '  three']
+    >>> wrap("one two three", 8, "  "), wrap("  one two", 6, "    ")
+    (['one two', '  three'], ['  one', '    two'])
     """
     if width is None or len(text) <= width:
         return [text]
-    lines, line = [], ""
-    for word in text.split(" "):
+    body = text.lstrip(" ")
+    lines, line = [], text[: len(text) - len(body)]
+    for word in body.split(" "):
         candidate = f"{line} {word}" if line.strip() else line + word
         if len(candidate) > width and line.strip():
             lines.append(line)
