@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from gpufit.facts.dropout import Dropout
 from gpufit.facts.tensors import TensorInventory
 from gpufit.records import record
 
@@ -136,6 +137,7 @@ class Architecture:
     max_context_tokens: int | None = None
     dtype: str | None = None
     stored: StoredWeights | None = None  # a checkpoint's own tensors, where its headers were read
+    dropout: Dropout = Dropout()
     config_quantization: str | None = None  # quant_method of an already quantized checkpoint
     provenance: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()

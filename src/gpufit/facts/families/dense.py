@@ -13,6 +13,7 @@ from gpufit.errors import BadConfig, Undecided
 from gpufit.facts.architecture import Architecture, Attention, CacheLayers, Stack, Task
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
+from gpufit.facts.dropout import read_dropout
 from gpufit.facts.families.windows import FULL as FULL  # the expert and Gemma 4 readers take these from here
 from gpufit.facts.families.windows import SLIDING as SLIDING
 from gpufit.facts.families.windows import cache_layers
@@ -263,6 +264,7 @@ def assemble(
         cache=facts.cache,
         max_context_tokens=facts.max_context_tokens,
         dtype=config.text("dtype", config.text("torch_dtype", None)),
+        dropout=read_dropout(config),
         config_quantization=quantization.text("quant_method", "bitsandbytes") if quantization else None,
         provenance=tuple((key, str(value)) for key, value in config.seen.items()),
         notes=facts.notes,

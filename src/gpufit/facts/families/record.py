@@ -8,6 +8,7 @@ from gpufit.errors import BadConfig, UnknownFamily
 from gpufit.facts.architecture import Architecture, Attention, CacheLayers, Stack, Task
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
+from gpufit.facts.dropout import read_dropout
 from gpufit.facts.tensors import TensorInventory
 
 
@@ -43,6 +44,7 @@ def finish(
         cache=cache,
         max_context_tokens=max_context_tokens,
         dtype=config.text("dtype", config.text("torch_dtype", None)) or dtype,
+        dropout=read_dropout(config),
         config_quantization=quantization.text("quant_method", "bitsandbytes") if quantization else None,
         provenance=tuple((key, str(value)) for key, value in config.seen.items()),
         notes=notes,
