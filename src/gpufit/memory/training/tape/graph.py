@@ -31,7 +31,9 @@ class Edge:
 class Node:
     """One differentiable operation that ran."""
 
-    __slots__ = ("backward", "edges", "extra", "frame", "holders", "module", "name", "number", "outputs", "saved")
+    __slots__ = (
+        "backward", "edges", "extra", "frame", "held", "holders", "module", "name", "number", "outputs", "saved",
+    )  # fmt: skip
 
     def __init__(self, name: str, number: int, edges: list[Edge | None], backward: Backward, module: str) -> None:
         self.name = name
@@ -44,6 +46,7 @@ class Node:
         self.holders: list[int] = []
         self.outputs = 1
         self.extra: Any = None
+        self.held: Any = None  # what lives as long as the graph does
 
     def needs(self, index: int) -> bool:
         """Whether that input takes a gradient."""

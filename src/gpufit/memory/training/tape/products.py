@@ -41,11 +41,11 @@ def _mm_back(node: Node, grads: Gradients) -> Gradients:
     kept = g.tape.saved(node)
     weight_shape: Shape = node.extra
     mine = theirs = None
+    if node.needs(1):
+        theirs = g.tape.empty(weight_shape, g.dtype)
     if node.needs(0):
         inner = kept[-1].elements // g.shape[-1]
         mine = g.tape.empty((g.shape[0], inner), g.dtype)
-    if node.needs(1):
-        theirs = g.tape.empty(weight_shape, g.dtype)
     return mine, theirs, g if node.needs(2) else None
 
 

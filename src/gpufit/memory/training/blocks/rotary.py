@@ -1,0 +1,43 @@
+"""Rotary position embeddings: the tables, and what rotating queries and keys leaves behind."""
+
+from __future__ import annotations
+
+from gpufit.memory.training.tape.graph import Tape
+from gpufit.memory.training.tape.ops import add, cast, cat, mul, narrow, scale, unsqueeze
+from gpufit.memory.training.tape.tensor import Tensor
+
+Tables = tuple[Tensor, Tensor]
+
+
+def rotary_tables(tape: Tape, tokens: int, dim: int, dtype: str) -> Tables:
+    """LlamaRotaryEmbedding.forward under no_grad: (1, tokens, dim) of cos and sin."""
+    freqs = tape.empty((1, tokens, dim // 2), "fp32")
+    emb = tape.empty((1, tokens, dim), "fp32")
+    del freqs
+    cos = tape.empty((1, tokens, dim), "fp32")
+    cos = tape.empty((1, tokens, dim), "fp32")  # times attention_scaling
+    sin = tape.empty((1, tokens, dim), "fp32")
+    sin = tape.empty((1, tokens, dim), "fp32")
+    del emb
+    return cast(cos, dtype), cast(sin, dtype)
+
+
+def rotate_half(x: Tensor) -> Tensor:
+    """The two halves of each head, swapped, one negated."""
+    half = x.shape[-1] // 2
+    x1 = narrow(x, -1, half)
+    x2 = narrow(x, -1, x.shape[-1] - half)
+    return cat((scale(x2, "neg"), x1), -1)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x·cos + rotate_half(x)·sin."""
+    return add(mul(x, cos), mul(rotate_half(x), sin))
+
+
+def apply_rotary(q: Tensor, k: Tensor, tables: Tables) -> tuple[Tensor, Tensor]:
+    """apply_rotary_pos_emb of (batch, heads, tokens, dim)."""
+    cos, sin = unsqueeze(tables[0], 1), unsqueeze(tables[1], 1)
+    q_embed = rotate(q, cos, sin)
+    k_embed = rotate(k, cos, sin)
+    return q_embed, k_embed

@@ -1,0 +1,36 @@
+"""From the last hidden states to the loss: logits, their fp32 copy, log-softmax (transformers 5.23.0, loss_utils.py)."""
+
+from __future__ import annotations
+
+from gpufit.memory.training.modules import Part
+from gpufit.memory.training.tape.ops import cast, view
+from gpufit.memory.training.tape.products import cross_entropy
+from gpufit.memory.training.tape.tensor import Tensor
+
+
+def causal_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """ForCausalLMLoss: fp32 logits, labels padded by one and shifted."""
+    tape = logits.tape
+    logits = cast(logits, "fp32")
+    batch, tokens = labels.shape
+    labels = tape.empty((batch, tokens + 1), "int64")
+    shifted = tape.empty((batch, tokens), "int64")
+    rows = view(logits, -1, logits.shape[-1])
+    return cross_entropy(rows, view(shifted, -1))
+
+
+def token_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """CrossEntropyLoss over flattened logits in their own format, labels as they are."""
+    return cross_entropy(view(logits, -1, logits.shape[-1]), view(labels, -1))
+
+
+def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """ForMaskedLMLoss: fp32 logits, labels as they are."""
+    return token_loss(cast(logits, "fp32"), labels)
+
+
+def language_model_head(part: Part, name: str, hidden: Tensor, labels: Tensor) -> Tensor:
+    """``lm_head`` and its loss. What a causal model's forward does after the stack."""
+    part.tape.ledger.enter("loss")
+    logits = part.linear(name, hidden)
+    return part.run("loss", causal_loss, logits, labels)

@@ -1,0 +1,240 @@
+"""torch's and peft's modules on a tape: weights by the names that the model gives them, adapters, quantized layers.
+
+A program asks a :class:`Part` for its submodules as modelling code asks ``self``: ``part.linear("mlp.up_proj", x)``.
+Shapes, biases, ties and number formats come from the inventory; whether a weight learns from the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from gpufit.facts.architecture import Architecture
+from gpufit.facts.tensors import TensorGroup
+from gpufit.memory.training.adapters import saved_groups, targeted_groups
+from gpufit.memory.training.plan import TrainingPlan
+from gpufit.memory.training.quantized import multiply_4bit, multiply_8bit
+from gpufit.memory.training.tape.graph import Parameter, Tape
+from gpufit.memory.training.tape.ops import add, cast, dropout, mean, mul, scale, shift, square, view
+from gpufit.memory.training.tape.ops import from_result as _function_of_result
+from gpufit.memory.training.tape.products import embedding, layer_norm, linear, mm
+from gpufit.memory.training.tape.tensor import Shape, Tensor
+from gpufit.memory.weights import weigh_groups
+from gpufit.records import record
+
+Result = TypeVar("Result")
+
+
+@record
+class Weight:
+    """What is known of one tensor group while it trains: its format, whether it learns, adapters, quantization."""
+
+    group: TensorGroup
+    dtype: str
+    trained: bool
+    adapted: bool
+    quantized: bool
+
+
+class Model:
+    """An architecture under a plan, on a tape."""
+
+    def __init__(self, architecture: Architecture, plan: TrainingPlan, tape: Tape) -> None:
+        self.architecture = architecture
+        self.plan = plan
+        self.tape = tape
+        self.dropout = architecture.dropout
+        self.weights = weights_by_name(architecture, plan)
+        self._made: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+
+    def part(self, prefix: str = "", *index: int) -> Part:
+        """The submodule of that path, ``{}`` standing for layer numbers."""
+        return Part(self, f"{prefix}." if prefix else "", index)
+
+    def find(self, name: str, index: tuple[int, ...]) -> Weight | None:
+        """The tensor of that name in that layer."""
+        for weight in self.weights.get(name, ()):
+            indices = weight.group.indices
+            if not indices or index[0] in indices[0]:
+                return weight
+        return None
+
+    def tensor(self, weight: Weight, index: tuple[int, ...]) -> Tensor:
+        """A weight as a tensor: the same one each time, tied ones shared."""
+        name = weight.group.tied_to or weight.group.name
+        key = (name, index if weight.group.indices else ())
+        made = self._made.get(key)
+        if made is None:
+            leaf = Parameter(name, self.tape.accumulates) if weight.trained else None
+            made = self._made[key] = self.tape.resident(weight.group.shape, weight.dtype, leaf)
+        return made
+
+    def added(self, name: str, index: tuple[int, ...], shape: Shape, dtype: str) -> Tensor:
+        """A trained tensor that peft put beside the model's own."""
+        key = (name, index)
+        if key not in self._made:
+            self._made[key] = self.tape.resident(shape, dtype, Parameter(name, self.tape.accumulates))
+        return self._made[key]
+
+
+class Part:
+    """A module of the model, seen from inside."""
+
+    __slots__ = ("_prefix", "dropout", "index", "model", "tape")
+
+    def __init__(self, model: Model, prefix: str, index: tuple[int, ...]) -> None:
+        self.model, self._prefix, self.index = model, prefix, index
+        self.tape = model.tape
+        self.dropout = model.dropout
+
+    def run(self, name: str, forward: Callable[..., Result], *inputs: object) -> Result:
+        """Call a submodule: what it makes carries its name, and its inputs live until it is done."""
+        with self.tape.ledger.inside(name):
+            return forward(*inputs)
+
+    def inside(self, name: str) -> Part:
+        """A submodule of this one."""
+        return Part(self.model, f"{self._prefix}{name}.", self.index)
+
+    def has(self, name: str) -> bool:
+        """Whether this module has a tensor of that name in this layer."""
+        return self.model.find(self._prefix + name, self.index) is not None
+
+    def weight(self, name: str) -> Tensor:
+        """A tensor of this module."""
+        found = self.optional(name)
+        if found is None:
+            raise KeyError(f"{self._prefix}{name}")
+        return found
+
+    def optional(self, name: str) -> Tensor | None:
+        """... or None where it has none."""
+        found = self.model.find(self._prefix + name, self.index)
+        return None if found is None else self.model.tensor(found, self.index)
+
+    def linear(self, name: str, x: Tensor) -> Tensor:
+        """nn.Linear or Conv1D, with its adapter."""
+        with self.tape.ledger.inside(name):
+            found = self.model.find(f"{self._prefix}{name}.weight", self.index)
+            if found is None:
+                raise KeyError(f"{self._prefix}{name}.weight")
+            if not found.adapted:
+                return self._base(name, found, x)
+            with self.tape.ledger.inside("base_layer"):
+                result = self._base(name, found, x)
+            return self._adapted(name, found, x, result)
+
+    def _base(self, name: str, found: Weight, x: Tensor) -> Tensor:
+        shape = found.group.shape
+        bias = self.optional(f"{name}.bias")
+        if found.group.module == "conv1d":
+            width, inner = shape[-1], shape[-2]
+        else:
+            width, inner = shape[-2], shape[-1]
+        if found.quantized:
+            multiply = multiply_8bit if self.model.plan.quant == "bnb-int8" else multiply_4bit
+            return multiply(x, width, inner, self.model.plan)
+        weight = autocast_weight(self.tape, self.model.tensor(found, self.index))
+        given = autocast_input(self.tape, x)
+        bias = None if bias is None else autocast_weight(self.tape, bias)
+        if found.group.module == "conv1d":  # pytorch_utils.py: addmm of the rows, then a view
+            return view(mm(view(given, -1, inner), weight, width, bias), *x.shape[:-1], width)
+        return linear(given, weight, bias, width)
+
+    def _adapted(self, name: str, found: Weight, x: Tensor, result: Tensor) -> Tensor:
+        """peft 0.21.2, tuners/lora/layer.py, Linear.forward: result + B(A(dropout(x)))·scaling, in the base's format.
+
+        lora/bnb.py, Linear4bit.forward, does the same but skips the conversions under autocast.
+        """
+        plan = self.model.plan
+        shape = found.group.shape if found.group.module != "conv1d" else found.group.shape[::-1]
+        dtype = plan.adapter_dtype or "fp32"
+        base = result.dtype
+        bare = found.quantized and self.tape.autocast is not None
+        low = self.model.added(f"{self._prefix}{name}.lora_A", self.index, (plan.lora_r, shape[-1]), dtype)
+        high = self.model.added(f"{self._prefix}{name}.lora_B", self.index, (shape[-2], plan.lora_r), dtype)
+        given = x if bare else cast(x, dtype)
+        update = scale(
+            self._adapter("lora_B", self._adapter("lora_A", dropout(given, plan.lora_dropout), low), high)
+        )  # fmt: skip
+        if found.quantized and not bare:
+            update = cast(update, base)
+        result = add(result, update)
+        del update
+        return result if found.quantized else cast(result, base)
+
+    def _adapter(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
+        with self.tape.ledger.inside(name):
+            return linear(
+                autocast_input(self.tape, x), autocast_weight(self.tape, weight), None, weight.shape[0]
+            )  # fmt: skip
+
+    def layer_norm(self, name: str, x: Tensor) -> Tensor:
+        """nn.LayerNorm."""
+        with self.tape.ledger.inside(name):
+            return layer_norm(x, self.optional(f"{name}.weight"), self.optional(f"{name}.bias"))
+
+    def rms_norm(self, name: str, x: Tensor) -> Tensor:
+        """LlamaRMSNorm: fp32 inside, weight times the result in the input's format."""
+        with self.tape.ledger.inside(name):
+            return rms_norm(x, self.weight(f"{name}.weight"))
+
+    def embedding(self, name: str, ids: Tensor) -> Tensor:
+        """nn.Embedding."""
+        with self.tape.ledger.inside(name):
+            weight = self.weight(f"{name}.weight")
+            return embedding(ids, weight, weight.shape[-1])
+
+
+def rms_norm(hidden: Tensor, weight: Tensor) -> Tensor:
+    """modeling_llama.py, LlamaRMSNorm.forward."""
+    given = hidden.dtype
+    x = cast(hidden, "fp32")
+    variance = mean(square(x))
+    x = mul(x, rsqrt(shift(variance)))
+    return mul(weight, cast(x, given))
+
+
+def rsqrt(x: Tensor) -> Tensor:
+    """``rsqrt``."""
+    return _function_of_result(x, "rsqrt", temporaries=2)
+
+
+def autocast_input(tape: Tape, x: Tensor) -> Tensor:
+    """Under autocast matrix products take their floating-point inputs in the low format."""
+    return cast(x, tape.autocast) if tape.autocast else x
+
+
+def autocast_weight(tape: Tape, weight: Tensor) -> Tensor:
+    """Under autocast a trained fp32 weight is cast once a forward pass (autocast_mode.cpp, cached_cast)."""
+    if not tape.autocast or weight.dtype == tape.autocast:
+        return weight
+    if weight.node is None or weight.dtype != "fp32":
+        return cast(weight, tape.autocast)
+    made = tape.cast_weights.get(id(weight))
+    if made is None:
+        made = tape.cast_weights[id(weight)] = cast(weight, tape.autocast)
+    return made
+
+
+def weights_by_name(architecture: Architecture, plan: TrainingPlan) -> dict[str, list[Weight]]:
+    """Every tensor group by name, with what the plan makes of it."""
+    adapters = plan.trains_adapters
+    adapted = {id(group) for group in targeted_groups(architecture, plan)} if adapters else set()
+    copied = {id(group) for group in saved_groups(architecture, plan)} if adapters else set()
+    weighed = {id(w.group): w for w in weigh_groups(architecture, plan.base_dtype, plan.quant)}
+    found: dict[str, list[Weight]] = {}
+    for group in architecture.tensors.groups:
+        if group.module == "buffer":
+            continue
+        bytes_of = weighed.get(id(group))
+        quantized = bytes_of is not None and bytes_of.quantized_copies > 0
+        fp32 = (bytes_of is not None and bytes_of.stays_fp32) or (plan.kbit_prepare and not quantized)
+        trained = not adapters or id(group) in copied
+        found.setdefault(group.name, []).append(
+            Weight(
+                group=group, dtype=group.dtype or ("fp32" if fp32 else plan.base_dtype), trained=trained,
+                adapted=id(group) in adapted, quantized=quantized,
+            )
+        )  # fmt: skip
+    return found
