@@ -56,7 +56,11 @@ def parse_training(kind: str, *, optimizer: str, checkpointing: bool, lora_rank:
 
 
 def prepare_for_training(model: Any, setup: TrainingSetup) -> Any:
-    """The model in training mode, with adapters and checkpointing as asked."""
+    """The model in training mode, with adapters and checkpointing as asked, and without a cache of keys and values.
+
+    transformers 5.23.0, trainer.py: ``self.model.config.use_cache = self.args.use_cache``, which is False.
+    """
+    model.config.use_cache = False
     if setup.kind == "lora":
         import peft
 

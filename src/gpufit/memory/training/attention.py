@@ -36,9 +36,9 @@ def choose_path(
     half = q.dtype != "fp32"
     dim, value_dim = q.shape[-1], v.shape[-1]
     agree = grouped or q.shape[1] == k.shape[1]
-    if capability in ((9, 0), (10, 0)) and half and agree and not (masked and drops):
-        if dim % 8 == 0 and value_dim % 8 == 0 and max(dim, value_dim) <= 128:  # check_cudnn_tensor_shapes
-            return "cudnn"
+    narrow = dim % 8 == 0 and value_dim % 8 == 0 and max(dim, value_dim) <= 128  # check_cudnn_tensor_shapes
+    if capability in ((9, 0), (10, 0)) and half and agree and narrow and not (masked and drops):
+        return "cudnn"
     if half and capability >= (8, 0) and not masked and dim == value_dim <= _LARGEST_FLASH_HEAD and agree:
         wide = capability in ((8, 6), (8, 9), (12, 0), (12, 1)) and (192 < dim <= 224 or (dim > 224 and drops))
         if not wide:
@@ -91,8 +91,7 @@ def sdpa(part: Part, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | N
         key = repeat_kv(key, times)
         value = repeat_kv(value, times)
     output = scaled_dot_product(part, query, key, value, mask, causal=causal and mask is None, grouped=grouped)
-    output = contiguous(transpose(output, 1, 2))
-    return output
+    return contiguous(transpose(output, 1, 2))
 
 
 def scaled_dot_product(

@@ -1,9 +1,12 @@
-"""From the last hidden states to the loss: logits, their fp32 copy, log-softmax (transformers 5.23.0, loss_utils.py)."""
+"""From the last hidden states to the loss: logits, their fp32 copy, log-softmax.
+
+Mirrors transformers 5.23.0, loss/loss_utils.py.
+"""
 
 from __future__ import annotations
 
 from gpufit.memory.training.modules import Part
-from gpufit.memory.training.tape.ops import cast, view
+from gpufit.memory.training.tape.ops import cast, size_of, view
 from gpufit.memory.training.tape.products import cross_entropy
 from gpufit.memory.training.tape.tensor import Tensor
 
@@ -33,4 +36,5 @@ def language_model_head(part: Part, name: str, hidden: Tensor, labels: Tensor) -
     """``lm_head`` and its loss. What a causal model's forward does after the stack."""
     part.tape.ledger.enter("loss")
     logits = part.linear(name, hidden)
+    part.model.logits_bytes = size_of(logits)
     return part.run("loss", causal_loss, logits, labels)

@@ -7,9 +7,11 @@ Shapes, biases, ties and number formats come from the inventory; whether a weigh
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import TypeVar
 
 from gpufit.facts.architecture import Architecture
+from gpufit.facts.dtypes import DTYPE_BYTES
 from gpufit.facts.tensors import TensorGroup
 from gpufit.memory.training.adapters import saved_groups, targeted_groups
 from gpufit.memory.training.plan import TrainingPlan
@@ -45,6 +47,8 @@ class Model:
         self.tape = tape
         self.dropout = architecture.dropout
         self.weights = weights_by_name(architecture, plan)
+        self.checkpoint_bytes = self.logits_bytes = 0
+        self.repeats: dict[str, int] = {}  # a layer's path -> how many layers it stands for, if not one
         self._made: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
     def part(self, prefix: str = "", *index: int) -> Part:
@@ -68,6 +72,23 @@ class Model:
             leaf = Parameter(name, self.tape.accumulates) if weight.trained else None
             made = self._made[key] = self.tape.resident(weight.group.shape, weight.dtype, leaf)
         return made
+
+    def gradient_bytes(self, prefix: str, index: int) -> int:
+        """Bytes of the gradients of what learns in one layer."""
+        plan, total = self.plan, 0
+        for name, weights in self.weights.items():
+            if not name.startswith(prefix):
+                continue
+            for weight in weights:
+                group = weight.group
+                if not group.indices or index not in group.indices[0] or group.tied_to:
+                    continue
+                copies = prod(map(len, group.indices[1:]))
+                if weight.trained:
+                    total += copies * group.elements * DTYPE_BYTES[weight.dtype]
+                if weight.adapted:
+                    total += copies * plan.lora_r * sum(group.shape[-2:]) * DTYPE_BYTES[plan.adapter_dtype or "fp32"]
+        return total
 
     def added(self, name: str, index: tuple[int, ...], shape: Shape, dtype: str) -> Tensor:
         """A trained tensor that peft put beside the model's own."""

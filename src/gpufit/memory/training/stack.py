@@ -1,25 +1,88 @@
-"""Running the repeated blocks of a model, with or without checkpoints, each in a scope of its own."""
+"""Running the repeated blocks of a model, with or without checkpoints, each in a scope of its own.
+
+Layers alike leave alike behind, so of a deep stack only both ends run; between them stand the bytes that the others
+save, measured on a layer of their kind, until the way back passes and turns them into those layers' gradients.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 
 from gpufit.memory.training.modules import Model, Part
-from gpufit.memory.training.tape.tensor import Tensor
+from gpufit.memory.training.tape.graph import Gradients, Node
+from gpufit.memory.training.tape.ops import size_of
+from gpufit.memory.training.tape.tensor import Storage, Tensor
 
 Layer = Callable[[Part, Tensor], Tensor]
 
 
-def run_layers(model: Model, prefix: str, count: int, layer: Layer, hidden: Tensor) -> Tensor:
-    """``for layer in self.layers: hidden_states = layer(hidden_states)``."""
-    tape, plan = model.tape, model.plan
-    for index in range(count):
-        part = model.part(f"{prefix}.{{}}", index)
-        tape.ledger.enter(f"{prefix}.{index}")
-        with tape.ledger.inside(f"{prefix}.{index}"):
-            checkpointed = plan.checkpointing == "full" or (plan.checkpointing == "selective" and index % 2 == 0)
-            if checkpointed:
-                hidden = tape.checkpoint(lambda x, part=part: layer(part, x), hidden)
-            else:
-                hidden = layer(part, hidden)
+def run_layers(model: Model, prefix: str, kinds: Sequence[Hashable], layer: Layer, hidden: Tensor) -> Tensor:
+    """``for layer in self.layers: hidden_states = layer(hidden_states)``; equal ``kinds`` mean layers alike."""
+    ledger = model.tape.ledger
+    selective = model.plan.checkpointing == "selective"
+    kinds = [(kind, selective and index % 2) for index, kind in enumerate(kinds)]
+    head, tail = ends(kinds)
+    left: dict[Hashable, int] = {}
+    shown: dict[Hashable, int] = {}
+    for index in (*range(head), *range(tail, len(kinds))):
+        if index == tail > head:
+            hidden = _skip(model, prefix, range(head, tail), [left[kind] for kind in kinds[head:tail]], hidden)
+            model.checkpoint_bytes += _checkpoints(model, range(head, tail)) * size_of(hidden)
+            for kind in kinds[head:tail]:
+                model.repeats[f"{prefix}.{shown[kind]}"] = model.repeats.get(f"{prefix}.{shown[kind]}", 1) + 1
+        ledger.enter(f"{prefix}.{index}")
+        before = ledger.temporaries_bytes
+        with ledger.inside(f"{prefix}.{index}"):
+            hidden = _run(model, prefix, index, layer, hidden)
+        if index:
+            left[kinds[index]] = ledger.temporaries_bytes - before
+            shown[kinds[index]] = index
     return hidden
+
+
+def _run(model: Model, prefix: str, index: int, layer: Layer, hidden: Tensor) -> Tensor:
+    part = model.part(f"{prefix}.{{}}", index)
+    if _checkpoints(model, range(index, index + 1)):
+        model.checkpoint_bytes += size_of(hidden)
+        return model.tape.checkpoint(lambda x: layer(part, x), hidden)
+    return layer(part, hidden)
+
+
+def _checkpoints(model: Model, layers: range) -> int:
+    """How many of these layers keep their input alone; ``selective`` does so with every second one."""
+    if model.plan.checkpointing == "selective":
+        return sum(index % 2 == 0 for index in layers)
+    return len(layers) if model.plan.checkpointing == "full" else 0
+
+
+def ends(kinds: Sequence[Hashable]) -> tuple[int, int]:
+    """Up to where the first layers run, and from where the last: both ends show every kind, the very first layer apart.
+
+    >>> ends("aaaaaaaa"), ends("ababab"), ends("abbbbbbb"), ends("aa")
+    ((2, 7), (3, 4), (2, 7), (2, 2))
+    """
+    within = set(kinds[1:])
+    head = next((n for n in range(2, len(kinds)) if within <= set(kinds[1:n])), len(kinds))
+    tail = next((n for n in range(len(kinds) - 1, head, -1) if set(kinds[head:]) <= set(kinds[n:])), head)
+    return head, tail
+
+
+def _skip(model: Model, prefix: str, layers: range, saved_bytes: Sequence[int], hidden: Tensor) -> Tensor:
+    """Stand in for layers that do not run."""
+    tape = model.tape
+    gradients = sum(model.gradient_bytes(f"{prefix}.{{}}.", index) for index in layers)
+
+    def back(node: Node, grads: Gradients) -> Gradients:
+        node.held = None
+        tape.ledger.gradients_bytes += 0 if tape.accumulates else gradients
+        return grads
+
+    tape.ledger.op = "layers alike"
+    node = tape.node("layers alike", (hidden,), back)
+    size = sum(saved_bytes)
+    if node is None or not size:
+        return hidden
+    node.held = Storage(tape.ledger, size)
+    out = hidden.alias()
+    tape.attach(node, out)
+    return out

@@ -36,7 +36,7 @@ def _model(model: Model, ids: Tensor, attention_mask: Tensor) -> Tensor:
     def layer(part: Part, x: Tensor) -> Tensor:
         return _layer(part, x, stack, mask, tables)
 
-    hidden = run_layers(model, "model.layers", stack.layers, layer, inputs_embeds)
+    hidden = run_layers(model, "model.layers", (0,) * stack.layers, layer, inputs_embeds)
     hidden = base.rms_norm("norm", hidden)
     del positions
     return hidden
@@ -51,8 +51,7 @@ def _layer(part: Part, hidden: Tensor, stack: Stack, mask: Tensor | None, tables
     residual = hidden
     hidden = part.rms_norm("post_attention_layernorm", hidden)
     hidden = part.run("mlp", gated_mlp, part.inside("mlp"), hidden)
-    hidden = add(residual, hidden)
-    return hidden
+    return add(residual, hidden)
 
 
 def _attention(part: Part, hidden: Tensor, stack: Stack, mask: Tensor | None, tables: Tables) -> Attended:

@@ -33,10 +33,14 @@ class Node:
 
     __slots__ = (
         "backward", "edges", "extra", "frame", "held", "holders", "module", "name", "number", "outputs", "saved",
+        "scope",
     )  # fmt: skip
 
-    def __init__(self, name: str, number: int, edges: list[Edge | None], backward: Backward, module: str) -> None:
+    def __init__(
+        self, name: str, number: int, edges: list[Edge | None], backward: Backward, module: str, scope: str
+    ) -> None:
         self.name = name
+        self.scope = scope
         self.number = number
         self.edges = edges
         self.backward = backward
@@ -59,7 +63,7 @@ class Parameter(Node):
     __slots__ = ("accumulates", "storage")
 
     def __init__(self, name: str, accumulates: bool) -> None:
-        super().__init__(name, sys.maxsize, [], _no_backward, name)
+        super().__init__(name, sys.maxsize, [], _no_backward, name, "")
         self.accumulates = accumulates
         self.storage: Storage | None = None
 
@@ -68,7 +72,7 @@ def _no_backward(node: Node, grads: Gradients) -> Gradients:
     return ()
 
 
-class Stop(Exception):  # noqa: N818
+class Stop(Exception):
     """A recomputation has all it needs."""
 
 
@@ -97,6 +101,7 @@ class Tape:
         self.recording = True
         self.autocast: str | None = None
         self.cast_weights: dict[int, Tensor] = {}
+        self.recomputed_bytes = 0  # the most that one checkpoint brought back
         self._number = 0
         self._frame: Frame | None = None  # of the checkpoint whose forward runs
         self._recomputing: Frame | None = None
@@ -125,7 +130,7 @@ class Tape:
         if not any(edges):
             return None
         self._number += 1
-        return Node(name, self._number, edges, backward, self.ledger.module)
+        return Node(name, self._number, edges, backward, self.ledger.module, self.ledger.scope.name)
 
     def save(self, node: Node | None, *tensors: Tensor | None) -> None:
         """Keep tensors for a node's backward; inside a checkpoint only count them, or hand them to who recomputes."""
@@ -186,6 +191,7 @@ class Tape:
         if again is None:
             raise RuntimeError("a checkpoint is recomputed once")
         frame.made = {}
+        before = self.ledger.temporaries_bytes
         self._recomputing, self._remade = frame, 0
         self.recording = True
         try:
@@ -194,6 +200,7 @@ class Tape:
             pass
         finally:
             self._recomputing, self.recording = None, False
+        self.recomputed_bytes = max(self.recomputed_bytes, self.ledger.temporaries_bytes - before)
 
     def saved(self, node: Node) -> list[Tensor]:
         """What the node saved; the first asked of a checkpoint runs it again."""
@@ -216,11 +223,12 @@ class Tape:
         finally:
             self.recording = outer
 
-    def backward(self, loss: Tensor, on_node: Callable[[Node], None] | None = None) -> None:
-        """Walk back from a scalar. ``on_node`` hears of every node before it runs."""
+    def backward(self, loss: Tensor) -> None:
+        """Walk back from a scalar, through the scopes of the forward pass in reverse."""
         if loss.node is None:
             raise ValueError("nothing here takes a gradient")
         self.recording = False
+        self.cast_weights.clear()  # autocast has been left
         ledger = self.ledger
         waiting = _dependencies(loss.node)
         buffers: dict[int, list[Tensor | None]] = {}
@@ -228,7 +236,7 @@ class Tape:
         ledger.op = "ones_like"
         buffers[id(loss.node)] = [self.empty(loss.shape, loss.dtype)]
         heappush(ready, (-loss.node.number, 0, loss.node))
-        pushed = 0
+        pushed, scope = 0, ""
         while ready:
             node = heappop(ready)[2]
             grads = buffers.pop(id(node), None)
@@ -236,8 +244,9 @@ class Tape:
                 if grads is not None and grads[0] is not None:
                     _settle(ledger, node, grads[0])
                 continue
-            if on_node is not None:
-                on_node(node)
+            if node.scope != scope:
+                scope = node.scope
+                ledger.enter(f"{scope}, backward")
             ledger.module, ledger.op = node.module, node.name
             found: list[Tensor | None] = []
             if grads is not None:

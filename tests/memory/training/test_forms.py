@@ -1,0 +1,51 @@
+"""The training programs against the replay of transformers' own code, on shrunken models of every family.
+
+Sizes are primes or odd where a family allows it, so that two terms which happen to coincide at published sizes cannot
+hide each other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from replayed_step import training_differences
+
+pytest.importorskip("transformers", reason="the replay runs transformers' own code: pip install gpufit[measure]")
+pytest.importorskip("peft", reason="adapters come from peft")
+pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("ignore")]
+
+TOKENS, BATCH = 131, 2
+WORST_PERCENT = 1.0
+_ROTARY = {
+    "hidden_size": 224, "intermediate_size": 608, "num_hidden_layers": 3, "num_attention_heads": 7,
+    "num_key_value_heads": 7, "vocab_size": 499, "max_position_embeddings": 256, "pad_token_id": 0,
+    "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+_GROUPED = _ROTARY | {"num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 32}
+
+
+def _config(model_type: str, model_class: str, base: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"model_type": model_type, "architectures": [model_class], **base, **more}
+
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": _config("llama", "LlamaForCausalLM", _ROTARY),
+    "llama-grouped": _config("llama", "LlamaForCausalLM", _GROUPED),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_phase_is_what_the_replay_saw(name: str) -> None:
+    found = {
+        (dtype, attention, method, checkpointing, what): round(percent, 2)
+        for dtype, attention, method, checkpointing in (
+            ("bf16", "sdpa", "full", False), ("bf16", "eager", "full", True), ("fp32", "sdpa", "lora", False),
+            ("fp16", "eager", "lora", True), ("fp32", "eager", "full", True), ("fp16", "sdpa", "full", True),
+        )
+        for what, percent in training_differences(
+            FAMILIES[name], tokens=TOKENS, batch=BATCH, dtype=dtype, attention=attention, method=method,
+            checkpointing=checkpointing,
+        ).items()
+    }  # fmt: skip
+    assert {case: percent for case, percent in found.items() if abs(percent) > WORST_PERCENT} == {}
