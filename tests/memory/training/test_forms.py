@@ -32,6 +32,10 @@ def _config(model_type: str, model_class: str, base: dict[str, Any], **more: Any
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": _config("llama", "LlamaForCausalLM", _ROTARY),
     "llama-grouped": _config("llama", "LlamaForCausalLM", _GROUPED),
+    "qwen2": _config("qwen2", "Qwen2ForCausalLM", _GROUPED),
+    "mistral-window": _config("mistral", "MistralForCausalLM", _GROUPED, sliding_window=100),
+    "qwen3": _config("qwen3", "Qwen3ForCausalLM", _GROUPED),
+    "gemma": _config("gemma", "GemmaForCausalLM", _GROUPED),
 }  # fmt: skip
 
 

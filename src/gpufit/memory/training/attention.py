@@ -6,25 +6,17 @@ integrations/sdpa_attention.py, and PyTorch 2.13, aten/src/ATen/native/transform
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gpufit.memory.training.modules import Part
 from gpufit.memory.training.plan import TrainingPlan
-from gpufit.memory.training.tape.ops import (
-    add,
-    cast,
-    contiguous,
-    dropout,
-    expand,
-    like,
-    reshape,
-    scale,
-    softmax,
-    transpose,
-    unsqueeze,
-)
+from gpufit.memory.training.tape.ops import add, cast, dropout, from_result, like, scale, softmax
 from gpufit.memory.training.tape.products import AttentionPath, fused_attention, matmul
 from gpufit.memory.training.tape.tensor import Tensor
+from gpufit.memory.training.tape.views import contiguous, expand, reshape, transpose, unsqueeze
 
 Attended = tuple[Tensor, Tensor | None]
+Eager = Callable[[Part, Tensor, Tensor, Tensor, "Tensor | None"], Attended]
 _LARGEST_FLASH_HEAD = 256
 
 
@@ -49,14 +41,22 @@ def choose_path(
 
 
 def attend(
-    part: Part, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, causal: bool = True
+    part: Part,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    *,
+    causal: bool = True,
+    eager: Eager | None = None,
+    eager_only: bool = False,
 ) -> Attended:
     """The configured attention function: (batch, heads, tokens, dim) in; (batch, tokens, heads, dim) out.
 
     Eager hands its probabilities out too, and whoever names them keeps them.
     """
-    if part.model.plan.attention == "eager":
-        return eager(part, query, key, value, mask)
+    if eager_only or part.model.plan.attention == "eager":
+        return (eager or eager_attention)(part, query, key, value, mask)
     return sdpa(part, query, key, value, mask, causal=causal), None
 
 
@@ -68,12 +68,18 @@ def repeat_kv(x: Tensor, times: int) -> Tensor:
     return reshape(expand(unsqueeze(x, 2), batch, heads, times, tokens, dim), batch, heads * times, tokens, dim)
 
 
-def eager(part: Part, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Attended:
+def eager_attention(
+    part: Part, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, capped: bool = False
+) -> Attended:
     """eager_attention_forward: scores, mask, softmax in fp32, back, dropout, product."""
     times = query.shape[1] // key.shape[1]
     key_states = repeat_kv(key, times)
     value_states = repeat_kv(value, times)
     weights = scale(matmul(query, transpose(key_states, 2, 3)))
+    if capped:
+        weights = scale(weights)
+        weights = from_result(weights, "tanh")
+        weights = scale(weights)
     if mask is not None:
         weights = add(weights, mask)
     weights = cast(softmax(weights, "fp32"), query.dtype)
@@ -81,6 +87,11 @@ def eager(part: Part, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | 
     output = matmul(weights, value_states)
     output = contiguous(transpose(output, 1, 2))
     return output, weights
+
+
+def eager_capped(part: Part, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Attended:
+    """modeling_gemma2.py: scores are soft-capped before the mask."""
+    return eager_attention(part, query, key, value, mask, capped=True)
 
 
 def sdpa(part: Part, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:

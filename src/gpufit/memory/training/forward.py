@@ -24,7 +24,7 @@ from gpufit.records import record
 
 Program = Callable[[Model], Tensor]
 _MODULES = {  # module of blocks/ -> form: the program's name there
-    "decoder": {"llama": "llama"},
+    "decoder": dict.fromkeys(["llama", "gemma", "qwen3", "gemma2", "gemma3", "starcoder2", "arcee"], "decoder"),
 }
 FORMS: dict[str, tuple[str, str]] = {
     form: (module, program) for module, forms in _MODULES.items() for form, program in forms.items()

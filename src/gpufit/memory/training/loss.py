@@ -6,9 +6,10 @@ Mirrors transformers 5.23.0, loss/loss_utils.py.
 from __future__ import annotations
 
 from gpufit.memory.training.modules import Part
-from gpufit.memory.training.tape.ops import cast, size_of, view
+from gpufit.memory.training.tape.ops import cast, from_result, scale, size_of
 from gpufit.memory.training.tape.products import cross_entropy
 from gpufit.memory.training.tape.tensor import Tensor
+from gpufit.memory.training.tape.views import view
 
 
 def causal_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -32,9 +33,13 @@ def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return token_loss(cast(logits, "fp32"), labels)
 
 
-def language_model_head(part: Part, name: str, hidden: Tensor, labels: Tensor) -> Tensor:
-    """``lm_head`` and its loss. What a causal model's forward does after the stack."""
+def language_model_head(part: Part, name: str, hidden: Tensor, labels: Tensor, *, capped: bool = False) -> Tensor:
+    """``lm_head`` and its loss: what a causal model's forward does after the stack; Gemma 2 soft-caps the logits."""
     part.tape.ledger.enter("loss")
     logits = part.linear(name, hidden)
     part.model.logits_bytes = size_of(logits)
+    if capped:
+        logits = scale(logits)
+        logits = from_result(logits, "tanh")
+        logits = scale(logits)
     return part.run("loss", causal_loss, logits, labels)

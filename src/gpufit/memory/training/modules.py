@@ -17,10 +17,11 @@ from gpufit.memory.training.adapters import saved_groups, targeted_groups
 from gpufit.memory.training.plan import TrainingPlan
 from gpufit.memory.training.quantized import multiply_4bit, multiply_8bit
 from gpufit.memory.training.tape.graph import Parameter, Tape
-from gpufit.memory.training.tape.ops import add, cast, dropout, mean, mul, scale, shift, square, view
+from gpufit.memory.training.tape.ops import add, cast, dropout, mean, mul, power, scale, shift
 from gpufit.memory.training.tape.ops import from_result as _function_of_result
 from gpufit.memory.training.tape.products import embedding, layer_norm, linear, mm
 from gpufit.memory.training.tape.tensor import Shape, Tensor
+from gpufit.memory.training.tape.views import view
 from gpufit.memory.weights import weigh_groups
 from gpufit.records import record
 
@@ -211,7 +212,7 @@ def rms_norm(hidden: Tensor, weight: Tensor) -> Tensor:
     """modeling_llama.py, LlamaRMSNorm.forward."""
     given = hidden.dtype
     x = cast(hidden, "fp32")
-    variance = mean(square(x))
+    variance = mean(power(x))
     x = mul(x, rsqrt(shift(variance)))
     return mul(weight, cast(x, given))
 

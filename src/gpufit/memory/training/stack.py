@@ -8,44 +8,45 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 
+from gpufit.facts.architecture import Architecture
 from gpufit.memory.training.modules import Model, Part
 from gpufit.memory.training.tape.graph import Gradients, Node
 from gpufit.memory.training.tape.ops import size_of
 from gpufit.memory.training.tape.tensor import Storage, Tensor
 
-Layer = Callable[[Part, Tensor], Tensor]
+Layer = Callable[[Part, str, Tensor], Tensor]
 
 
-def run_layers(model: Model, prefix: str, kinds: Sequence[Hashable], layer: Layer, hidden: Tensor) -> Tensor:
+def run_layers(model: Model, prefix: str, kinds: Sequence[str], layer: Layer, hidden: Tensor) -> Tensor:
     """``for layer in self.layers: hidden_states = layer(hidden_states)``; equal ``kinds`` mean layers alike."""
     ledger = model.tape.ledger
     selective = model.plan.checkpointing == "selective"
-    kinds = [(kind, selective and index % 2) for index, kind in enumerate(kinds)]
-    head, tail = ends(kinds)
+    alike = [(kind, selective and index % 2) for index, kind in enumerate(kinds)]
+    head, tail = ends(alike)
     left: dict[Hashable, int] = {}
     shown: dict[Hashable, int] = {}
     for index in (*range(head), *range(tail, len(kinds))):
         if index == tail > head:
-            hidden = _skip(model, prefix, range(head, tail), [left[kind] for kind in kinds[head:tail]], hidden)
+            hidden = _skip(model, prefix, range(head, tail), [left[kind] for kind in alike[head:tail]], hidden)
             model.checkpoint_bytes += _checkpoints(model, range(head, tail)) * size_of(hidden)
-            for kind in kinds[head:tail]:
+            for kind in alike[head:tail]:
                 model.repeats[f"{prefix}.{shown[kind]}"] = model.repeats.get(f"{prefix}.{shown[kind]}", 1) + 1
         ledger.enter(f"{prefix}.{index}")
         before = ledger.temporaries_bytes
         with ledger.inside(f"{prefix}.{index}"):
-            hidden = _run(model, prefix, index, layer, hidden)
+            hidden = _run(model, prefix, index, kinds[index], layer, hidden)
         if index:
-            left[kinds[index]] = ledger.temporaries_bytes - before
-            shown[kinds[index]] = index
+            left[alike[index]] = ledger.temporaries_bytes - before
+            shown[alike[index]] = index
     return hidden
 
 
-def _run(model: Model, prefix: str, index: int, layer: Layer, hidden: Tensor) -> Tensor:
+def _run(model: Model, prefix: str, index: int, kind: str, layer: Layer, hidden: Tensor) -> Tensor:
     part = model.part(f"{prefix}.{{}}", index)
     if _checkpoints(model, range(index, index + 1)):
         model.checkpoint_bytes += size_of(hidden)
-        return model.tape.checkpoint(lambda x: layer(part, x), hidden)
-    return layer(part, hidden)
+        return model.tape.checkpoint(lambda x: layer(part, kind, x), hidden)
+    return layer(part, kind, hidden)
 
 
 def _checkpoints(model: Model, layers: range) -> int:
@@ -86,3 +87,14 @@ def _skip(model: Model, prefix: str, layers: range, saved_bytes: Sequence[int], 
     out = hidden.alias()
     tape.attach(node, out)
     return out
+
+
+def layer_kinds(architecture: Architecture) -> tuple[str, ...]:
+    """Each decoder layer's kind of attention, ``full`` or ``sliding``.
+
+    An architecture counts its kinds and does not order them; they are mixed evenly, as published models do.
+    """
+    layers = architecture.stacks[0].layers
+    sliding = sum(cached.layers for cached in architecture.cache if cached.kind == "sliding")
+    full = layers - sliding
+    return tuple("full" if (n + 1) * full // layers > n * full // layers else "sliding" for n in range(layers))

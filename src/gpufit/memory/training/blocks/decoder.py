@@ -1,77 +1,160 @@
-"""Decoders with rotary embeddings and RMSNorm: Llama and its siblings (models/<family>/modeling_<family>.py)."""
+"""Decoders with rotary embeddings: Llama and its siblings (transformers 5.23.0, models/<family>/modeling_<family>.py)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from gpufit.facts.architecture import Stack
-from gpufit.memory.training.attention import Attended, attend
+from gpufit.memory.training.activations import activate
+from gpufit.memory.training.attention import Attended, Eager, attend, eager_attention, eager_capped
+from gpufit.memory.training.blocks.inputs import Inputs, make_inputs
 from gpufit.memory.training.blocks.rotary import Tables, apply_rotary, rotary_tables
 from gpufit.memory.training.loss import language_model_head
 from gpufit.memory.training.masks import causal_mask
 from gpufit.memory.training.modules import Model, Part
-from gpufit.memory.training.stack import run_layers
-from gpufit.memory.training.tape.ops import add, contiguous, from_input, mul, reshape, transpose, view
+from gpufit.memory.training.norms import Norm, gemma_rms, layer_norm, llama_rms
+from gpufit.memory.training.stack import layer_kinds, run_layers
+from gpufit.memory.training.tape.ops import add, mul, scale
 from gpufit.memory.training.tape.tensor import Tensor
+from gpufit.memory.training.tape.views import contiguous, reshape, transpose, view
+from gpufit.records import record
+
+Mlp = Callable[[Part, Tensor], Tensor]
 
 
-def llama(model: Model) -> Tensor:
+@record
+class Family:
+    """What sets one family's code apart: its layer, its normalization, its MLP, what attention does beside."""
+
+    norm: Norm = llama_rms
+    mlp: Mlp
+    output: str = "o_proj"
+    query_norm: str = "none"  # "before": on (batch, tokens, heads, dim); "after": once heads are swapped to the front
+    norms: tuple[str, ...] = ("input_layernorm", "post_attention_layernorm")
+    sandwich: bool = False  # a norm after attention and after the MLP too
+    scaled_embedding: bool = False
+    eager: Eager = eager_attention
+    eager_only: bool = False
+    capped_logits: bool = False
+    tables: int = 1
+
+
+@record
+class Context:
+    """What every layer of one forward pass is handed."""
+
+    family: Family
+    stack: Stack
+    masks: dict[str, Tensor | None]
+    tables: dict[str, Tables]
+    positions: Tensor
+
+
+def gated_mlp(act: str, part: Part, x: Tensor) -> Tensor:
+    """LlamaMLP.forward: down(act(gate(x)) · up(x))."""
+    return part.linear(
+        "down_proj", mul(part.run("act_fn", activate, act, part.linear("gate_proj", x)), part.linear("up_proj", x))
+    )
+
+
+def plain_mlp(act: str, names: tuple[str, str], part: Part, x: Tensor) -> Tensor:
+    """Starcoder2MLP.forward and others: down(act(up(x)))."""
+    hidden = part.linear(names[0], x)
+    hidden = part.run("act", activate, act, hidden)
+    return part.linear(names[1], hidden)
+
+
+LLAMA = Family(mlp=partial(gated_mlp, "silu"))
+GEMMA = Family(mlp=partial(gated_mlp, "gelu_pytorch_tanh"), norm=gemma_rms, scaled_embedding=True)
+_FEEDFORWARD = ("pre_feedforward_layernorm", "post_feedforward_layernorm")
+_SANDWICH = ("input_layernorm", "post_attention_layernorm", *_FEEDFORWARD)
+FAMILIES: dict[str, Family] = {
+    "llama": LLAMA,
+    "gemma": GEMMA,
+    "qwen3": Family(mlp=LLAMA.mlp, query_norm="before"),
+    "gemma2": Family(
+        mlp=GEMMA.mlp, norm=gemma_rms, scaled_embedding=True, sandwich=True, norms=_SANDWICH, eager=eager_capped,
+        eager_only=True, capped_logits=True,
+    ),
+    "gemma3": Family(
+        mlp=GEMMA.mlp, norm=gemma_rms, scaled_embedding=True, sandwich=True, norms=_SANDWICH, query_norm="after",
+        tables=2,
+    ),
+    "starcoder2": Family(mlp=partial(plain_mlp, "gelu_pytorch_tanh", ("c_fc", "c_proj")), norm=layer_norm),
+    "arcee": Family(mlp=partial(plain_mlp, "relu2", ("up_proj", "down_proj"))),
+}  # fmt: skip
+
+
+def decoder(model: Model) -> Tensor:
     """LlamaForCausalLM.forward with labels; the loss."""
-    plan, tape = model.plan, model.tape
-    ids = tape.empty((plan.micro_batch, plan.seq), "int64")
-    attention_mask = tape.empty((plan.micro_batch, plan.seq), "int64")
-    labels = tape.empty((plan.micro_batch, plan.seq), "int64")
-    hidden = model.part().run("model", _model, model, ids, attention_mask)
-    return language_model_head(model.part(), "lm_head", hidden, labels)
+    family = FAMILIES[model.architecture.form]
+    given = make_inputs(model)
+    hidden = model.part().run("model", _model, model, family, given)
+    return language_model_head(model.part(), "lm_head", hidden, given.labels, capped=family.capped_logits)
 
 
-def _model(model: Model, ids: Tensor, attention_mask: Tensor) -> Tensor:
+def _model(model: Model, family: Family, given: Inputs) -> Tensor:
     """LlamaModel.forward."""
     stack = model.architecture.stacks[0]
     base = model.part("model")
-    inputs_embeds = base.embedding("embed_tokens", ids)
-    positions = model.tape.empty((1, ids.shape[1]), "int64")
-    mask = causal_mask(model, inputs_embeds)
-    dim = 0 if stack.attention is None else stack.attention.rope_dim
-    tables = rotary_tables(model.tape, ids.shape[1], dim, inputs_embeds.dtype)
+    inputs_embeds = base.embedding("embed_tokens", given.ids)
+    if family.scaled_embedding:
+        inputs_embeds = scale(inputs_embeds)
+    kinds = layer_kinds(model.architecture)
+    positions = model.tape.empty((1, given.ids.shape[1]), "int64")
+    eager_only = family.eager_only
+    masks = {kind: causal_mask(model, inputs_embeds, kind, eager=eager_only) for kind in dict.fromkeys(kinds)}
+    dim = stack.attention.rope_dim if stack.attention else 0
+    shared = rotary_tables(model.tape, given.ids.shape[1], dim, inputs_embeds.dtype)
+    tables = dict.fromkeys(masks, shared)
+    if family.tables > 1:
+        for kind in list(masks)[1:]:
+            tables[kind] = rotary_tables(model.tape, given.ids.shape[1], dim, inputs_embeds.dtype)
+    context = Context(family=family, stack=stack, masks=masks, tables=tables, positions=positions)
+    hidden = run_layers(
+        model, "model.layers", kinds, lambda part, kind, x: _layer(part, context, kind, x), inputs_embeds
+    )
+    return family.norm(base, "norm", hidden)
 
-    def layer(part: Part, x: Tensor) -> Tensor:
-        return _layer(part, x, stack, mask, tables)
 
-    hidden = run_layers(model, "model.layers", (0,) * stack.layers, layer, inputs_embeds)
-    hidden = base.rms_norm("norm", hidden)
-    del positions
-    return hidden
-
-
-def _layer(part: Part, hidden: Tensor, stack: Stack, mask: Tensor | None, tables: Tables) -> Tensor:
-    """LlamaDecoderLayer.forward."""
+def _layer(part: Part, c: Context, kind: str, hidden: Tensor) -> Tensor:
+    """LlamaDecoderLayer.forward; Gemma2DecoderLayer.forward where norms stand on both sides."""
+    family = c.family
     residual = hidden
-    hidden = part.rms_norm("input_layernorm", hidden)
-    hidden, _ = part.run("self_attn", _attention, part.inside("self_attn"), hidden, stack, mask, tables)
+    hidden = family.norm(part, family.norms[0], hidden)
+    hidden, _ = part.run("self_attn", _attention, part.inside("self_attn"), c, kind, hidden)
+    if family.sandwich:
+        hidden = family.norm(part, family.norms[1], hidden)
     hidden = add(residual, hidden)
     residual = hidden
-    hidden = part.rms_norm("post_attention_layernorm", hidden)
-    hidden = part.run("mlp", gated_mlp, part.inside("mlp"), hidden)
+    hidden = family.norm(part, family.norms[2 if family.sandwich else 1], hidden)
+    hidden = part.run("mlp", family.mlp, part.inside("mlp"), hidden)
+    if family.sandwich:
+        hidden = family.norm(part, family.norms[3], hidden)
     return add(residual, hidden)
 
 
-def _attention(part: Part, hidden: Tensor, stack: Stack, mask: Tensor | None, tables: Tables) -> Attended:
+def _attention(part: Part, c: Context, kind: str, hidden: Tensor) -> Attended:
     """LlamaAttention.forward."""
-    a = stack.attention
+    a, family = c.stack.attention, c.family
     if a is None:
         raise ValueError("a decoder has attention")
     lead = hidden.shape[:-1]
-    query = transpose(view(part.linear("q_proj", hidden), *lead, -1, a.head_dim), 1, 2)
-    key = transpose(view(part.linear("k_proj", hidden), *lead, -1, a.head_dim), 1, 2)
+    query = view(part.linear("q_proj", hidden), *lead, -1, a.head_dim)
+    if family.query_norm == "before":
+        query = family.norm(part, "q_norm", query)
+    query = transpose(query, 1, 2)
+    key = view(part.linear("k_proj", hidden), *lead, -1, a.head_dim)
+    if family.query_norm == "before":
+        key = family.norm(part, "k_norm", key)
+    key = transpose(key, 1, 2)
     value = transpose(view(part.linear("v_proj", hidden), *lead, -1, a.head_dim), 1, 2)
-    query, key = apply_rotary(query, key, tables)
-    output, weights = attend(part, query, key, value, mask)
+    if family.query_norm == "after":
+        query = family.norm(part, "q_norm", query)
+        key = family.norm(part, "k_norm", key)
+    query, key = apply_rotary(query, key, c.tables[kind])
+    output, weights = attend(part, query, key, value, c.masks[kind], eager=family.eager, eager_only=family.eager_only)
     output = contiguous(reshape(output, *lead, -1))
-    output = part.linear("o_proj", output)
+    output = part.linear(family.output, output)
     return output, weights
-
-
-def gated_mlp(part: Part, x: Tensor) -> Tensor:
-    """LlamaMLP.forward: down(act(gate(x)) · up(x))."""
-    return part.linear(
-        "down_proj", mul(from_input(part.linear("gate_proj", x), "silu"), part.linear("up_proj", x))
-    )  # fmt: skip

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gpufit.memory.training.tape.graph import Tape
-from gpufit.memory.training.tape.ops import add, cast, cat, mul, narrow, scale, unsqueeze
+from gpufit.memory.training.tape.ops import add, cast, mul, scale
 from gpufit.memory.training.tape.tensor import Tensor
+from gpufit.memory.training.tape.views import cat, narrow, unsqueeze
 
 Tables = tuple[Tensor, Tensor]
 

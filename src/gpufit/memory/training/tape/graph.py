@@ -7,7 +7,7 @@ torch/utils/checkpoint.py without reentry (recomputation on the first saved tens
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from heapq import heappop, heappush
 from typing import Any
@@ -330,6 +330,14 @@ def _dependencies(root: Node) -> dict[int, int]:
     return waiting
 
 
-def any_needs_grad(tensors: Iterable[Tensor | None]) -> bool:
-    """Whether any of them takes part in the graph."""
-    return any(t is not None and t.node is not None for t in tensors)
+def only(grads: Gradients) -> Tensor:
+    """The gradient of an operation's one result."""
+    gradient = grads[0]
+    if gradient is None:
+        raise ValueError("an operation with one result got no gradient")
+    return gradient
+
+
+def passed(node: Node, grads: Gradients) -> Gradients:
+    """The backward of what changes no number: the gradient as it is."""
+    return (grads[0],)

@@ -7,18 +7,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from gpufit.memory.training.tape.graph import Gradients, Node
-from gpufit.memory.training.tape.ops import cast, contiguous, expand, like, reshape, reshaped, view
+from gpufit.memory.training.tape.graph import Gradients, Node, only
+from gpufit.memory.training.tape.ops import cast, like
 from gpufit.memory.training.tape.tensor import Shape, Tensor
+from gpufit.memory.training.tape.views import contiguous, expand, reshape, view
 
 AttentionPath = Literal["flash", "efficient", "cudnn", "math"]
-
-
-def _only(grads: Gradients) -> Tensor:
-    gradient = grads[0]
-    if gradient is None:
-        raise ValueError("an operation with one result got no gradient")
-    return gradient
 
 
 def mm(x: Tensor, weight: Tensor, width: int, bias: Tensor | None = None) -> Tensor:
@@ -37,7 +31,7 @@ def mm(x: Tensor, weight: Tensor, width: int, bias: Tensor | None = None) -> Ten
 
 
 def _mm_back(node: Node, grads: Gradients) -> Gradients:
-    g = _only(grads)
+    g = only(grads)
     kept = g.tape.saved(node)
     weight_shape: Shape = node.extra
     mine = theirs = None
@@ -69,7 +63,7 @@ def bmm(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _bmm_back(node: Node, grads: Gradients) -> Gradients:
-    g = _only(grads)
+    g = only(grads)
     kept = g.tape.saved(node)
     mine = theirs = None
     if node.needs(0):
@@ -109,7 +103,7 @@ def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
 
 
 def _layer_norm_back(node: Node, grads: Gradients) -> Gradients:
-    g = _only(grads)
+    g = only(grads)
     x = g.tape.saved(node)[0]
     weight: Tensor | None = node.extra
     mine = g.tape.empty(x.shape, x.dtype) if node.needs(0) else None
@@ -132,7 +126,7 @@ def embedding(ids: Tensor, weight: Tensor, width: int) -> Tensor:
 
 
 def _embedding_back(node: Node, grads: Gradients) -> Gradients:
-    g = _only(grads)
+    g = only(grads)
     kept = g.tape.saved(node)
     whole: Shape = node.extra
     table = g.tape.empty(whole, g.dtype)
@@ -163,7 +157,7 @@ def by_token(q: Tensor, dim: int) -> Tensor:
 
 
 def _attention_back(node: Node, grads: Gradients) -> Gradients:
-    g = _only(grads)
+    g = only(grads)
     q, k, v = g.tape.saved(node)[:3]
     found = [by_token(t, t.shape[-1]) if node.needs(at) else None for at, t in enumerate((q, k, v))]
     return (*found, None)
@@ -192,17 +186,12 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _softmax_like_back(node: Node, grads: Gradients) -> Gradients:
-    g = _only(grads)
+    g = only(grads)
     (kept,) = g.tape.saved(node)
     dtype: str = node.extra
     return (g.tape.empty(kept.shape, dtype),)
 
 
 def _nll_back(node: Node, grads: Gradients) -> Gradients:
-    g = _only(grads)
+    g = only(grads)
     return (like(g.tape.saved(node)[0]),)
-
-
-def back_to_rows(g: Tensor) -> Tensor:
-    """A gradient as a matrix of rows."""
-    return reshaped(g, (g.elements // g.shape[-1], g.shape[-1]))

@@ -1,0 +1,36 @@
+"""Normalizations as the families write them out, each (part, name, x) -> x."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gpufit.memory.training.modules import Part, rms_norm, rsqrt
+from gpufit.memory.training.tape.ops import cast, mean, mul, power, shift
+from gpufit.memory.training.tape.tensor import Tensor
+
+Norm = Callable[[Part, str, Tensor], Tensor]
+
+
+def llama_rms(part: Part, name: str, x: Tensor) -> Tensor:
+    """LlamaRMSNorm: weight · (fp32 result in the input's format)."""
+    return part.run(name, rms_norm, x, part.weight(f"{name}.weight"))
+
+
+def layer_norm(part: Part, name: str, x: Tensor) -> Tensor:
+    """nn.LayerNorm."""
+    return part.layer_norm(name, x)
+
+
+def gemma_rms(part: Part, name: str, x: Tensor) -> Tensor:
+    """GemmaRMSNorm: (fp32 result · (1 + fp32 weight)) in the input's format."""
+    return part.run(name, _gemma_rms, x, part.weight(f"{name}.weight"))
+
+
+def _gemma_rms(x: Tensor, weight: Tensor) -> Tensor:
+    output = _normalized(cast(x, "fp32"))
+    output = mul(output, shift(cast(weight, "fp32")))
+    return cast(output, x.dtype)
+
+
+def _normalized(x: Tensor) -> Tensor:
+    return mul(x, rsqrt(shift(mean(power(x)))))
