@@ -45,6 +45,7 @@ def check(
     kv_dtype: str | None = None,
     attention: str | None = None,
     runtime: str = "transformers",
+    images: int | None = None,
     reserve: Size = 0,
     catalog: str | Path | None = None,
     revision: str | None = None,
@@ -73,7 +74,7 @@ def check(
     device = find_device(vram=vram, gpu=gpu, environ=environment)
     request = Request(
         context=context, prompt=prompt, new_tokens=new_tokens, batch=batch, dtype=dtype, quant=quant,
-        kv_dtype=kv_dtype, attention=attention, runtime=runtime,
+        kv_dtype=kv_dtype, attention=attention, runtime=runtime, images=images,
     )  # fmt: skip
     workload, notes = plan_workload(subject.architecture, device, request)
     return check_fit(
@@ -117,6 +118,7 @@ def explain(
     kv_dtype: str | None = None,
     attention: str | None = None,
     runtime: str = "transformers",
+    images: int | None = None,
     catalog: str | Path | None = None,
     revision: str | None = None,
     environ: Mapping[str, str] | None = None,
@@ -144,7 +146,7 @@ def explain(
     device = find_device(vram=vram, gpu=gpu, environ=environment) if named else None
     request = Request(
         context=context, prompt=prompt, new_tokens=new_tokens, batch=batch, dtype=dtype, quant=quant,
-        kv_dtype=kv_dtype, attention=attention, runtime=runtime,
+        kv_dtype=kv_dtype, attention=attention, runtime=runtime, images=images,
     )  # fmt: skip
     workload, notes = plan_workload(found.architecture, device, request)
     return explain_estimate(

@@ -9,7 +9,6 @@ import pytest
 
 from gpufit.facts.read import parse_config
 from gpufit.memory.activations import estimate_phases
-from gpufit.memory.activations.towers import picture_numbers, plan_pictures
 from gpufit.memory.workload import Workload
 
 from .replayed import phase_differences
@@ -65,33 +64,3 @@ def test_quick_gelu_takes_a_third_tensor() -> None:
     work = Workload(prompt_tokens=1)
     more = estimate_phases(quick, work)[0].activation_bytes - estimate_phases(plain, work)[0].activation_bytes
     assert more == 145 * 250 * 2  # 144 patches and the class token, the MLP's width, fp16
-
-
-def test_a_vision_language_model_encodes_its_picture_before_the_prefill() -> None:
-    """LLaVA's tower at 336 pixels, 577 positions: its MLP beside the prompt's embeddings, the cache still empty."""
-    llava = parse_config(
-        {
-            "model_type": "llava", "architectures": ["LlavaForConditionalGeneration"],
-            "vision_config": {"model_type": "clip_vision_model", "image_size": 336, "patch_size": 14,
-                              "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
-                              "intermediate_size": 4096},
-            "text_config": {"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008,
-                            "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32064},
-        }
-    )  # fmt: skip
-    tower = llava.stack("vision")
-    assert tower is not None
-    assert picture_numbers(llava, tower) == 3 * 336 * 336
-    course = plan_pictures(llava, Workload(prompt_tokens=600))
-    assert course is not None
-    assert (course.exact, course.cache_tokens) == (False, 0)
-    moments, sizes = course.moments[0]
-    widest = max(moment.formula.value(sizes) for moment in moments)
-    tokens = 577 * 2
-    assert widest == tokens * (4 * 1024 + 3 * 4096) + 2 * (3 * 336 * 336 + 600 * 4096) + 16 * 600
-
-
-def test_a_text_model_has_no_picture_to_encode() -> None:
-    llama = parse_config({"model_type": "llama", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
-                          "num_attention_heads": 4, "vocab_size": 61})  # fmt: skip
-    assert plan_pictures(llama, Workload(prompt_tokens=16)) is None

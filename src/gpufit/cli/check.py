@@ -25,6 +25,7 @@ def run(
     kv_dtype: options.KvDtype = None,
     attention: options.Attention = None,
     runtime: options.Runtime = "transformers",
+    images: options.Images = None,
     reserve: options.Reserve = "0",
     revision: options.Revision = None,
     via_transformers: options.ViaTransformers = False,
@@ -38,8 +39,8 @@ def run(
 
     result = check(
         model, vram=vram, gpu=gpu, context=context, prompt=prompt, new_tokens=new_tokens, batch=batch, dtype=dtype,
-        quant=quant, kv_dtype=kv_dtype, attention=attention, runtime=runtime, reserve=reserve, revision=revision,
-        catalog=catalog, via_transformers=via_transformers,
+        quant=quant, kv_dtype=kv_dtype, attention=attention, runtime=runtime, images=images, reserve=reserve,
+        revision=revision, catalog=catalog, via_transformers=via_transformers,
     )  # fmt: skip
     if as_json:
         record = result.to_dict()

@@ -26,6 +26,7 @@ def run(
     kv_dtype: options.KvDtype = None,
     attention: options.Attention = None,
     runtime: options.Runtime = "transformers",
+    images: options.Images = None,
     revision: options.Revision = None,
     via_transformers: options.ViaTransformers = False,
     catalog: options.CatalogFile = None,
@@ -36,8 +37,8 @@ def run(
 
     result = explain(
         model, vram=vram, gpu=gpu, context=context, prompt=prompt, new_tokens=new_tokens, batch=batch, dtype=dtype,
-        quant=quant, kv_dtype=kv_dtype, attention=attention, runtime=runtime, revision=revision, catalog=catalog,
-        via_transformers=via_transformers,
+        quant=quant, kv_dtype=kv_dtype, attention=attention, runtime=runtime, images=images, revision=revision,
+        catalog=catalog, via_transformers=via_transformers,
     )  # fmt: skip
     given = {"gpu": gpu, "revision": revision, "catalog": catalog}
     commands = [] if result.source.endswith(".gguf") else check_commands(model, result.estimate.workload, given)

@@ -58,6 +58,7 @@ Reserve = Annotated[str, typer.Option(help="Memory to leave free, for example 1G
 Context = Annotated[int | None, typer.Option(help="Prompt and new tokens of one sequence.")]
 Prompt = Annotated[int | None, typer.Option(help="Tokens that go in at once.")]
 NewTokens = Annotated[int | None, typer.Option(help="Tokens to generate.")]
+Images = Annotated[int | None, typer.Option(help="Pictures a sequence, whose tokens are part of the prompt.")]
 Batch = Annotated[int, typer.Option(help="Sequences at a time.")]
 Dtype = Annotated[str | None, typer.Option(help="fp32, fp16 or bf16; the checkpoint's own by default.")]
 Quant = Annotated[

@@ -111,6 +111,7 @@ class Stack:
     mixer: Mixer | None = None
     positions: int = 0
     fp32_residual: bool = False
+    picture_tokens: int = 0  # tokens that one picture of a tower becomes in the text; 0: not known, or no tower
     activation: str = ""  # the MLP's, where memory depends on it: quick_gelu is no single kernel
 
 

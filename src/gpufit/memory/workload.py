@@ -50,6 +50,7 @@ class Workload:
     torch_version: str | None = None
     quant_kernel: str | None = None
     all_logits: bool = False
+    images: int = 0  # pictures a sequence, whose tokens are part of the prompt
 
     @property
     def context_tokens(self) -> int:

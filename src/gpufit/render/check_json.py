@@ -89,6 +89,7 @@ def workload_to_dict(workload: Workload) -> dict[str, object]:
         "prompt_tokens": workload.prompt_tokens,
         "new_tokens": workload.new_tokens,
         "batch": workload.batch,
+        "images": workload.images,
         "dtype": workload.dtype,
         "quant": workload.quant,
         "kv_dtype": workload.kv_dtype or workload.dtype,

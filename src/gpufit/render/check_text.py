@@ -83,7 +83,7 @@ def _facts(check: Check, screen: Screen) -> list[str]:
         ("model", ", ".join(model)),
         (
             "assumed",
-            f"context {w.context_tokens:,} (prompt {w.prompt_tokens:,} + new {w.new_tokens:,}), batch {w.batch}, "
+            f"{_work(check)}, batch {w.batch}, "
             f"{describe(check.asked)}, cache {w.kv_dtype or w.dtype}, {w.attention} attention, {w.runtime}",
         ),
         ("device", check.device.name + (f" × {check.device.count}" if check.device.count > 1 else "")),
@@ -99,6 +99,21 @@ def _facts(check: Check, screen: Screen) -> list[str]:
         first, *rest = wrap(f"{label:<9}{text}", screen.width, " " * 9)
         lines += [screen.paint(first[:9], "dim") + first[9:], *rest]
     return lines
+
+
+def _work(check: Check) -> str:
+    """What one sequence is: tokens, with the pictures among them, or one picture."""
+    w, vision = check.workload, check.subject.architecture.stack("vision")
+    if vision is not None and check.subject.architecture.task == "vision" and not w.new_tokens:
+        text = f" and {w.prompt_tokens:,} tokens" if check.subject.architecture.stack("text") else ""
+        return f"one picture of {vision.positions:,} positions{text}"
+    tokens = f"context {w.context_tokens:,} (prompt {w.prompt_tokens:,} + new {w.new_tokens:,})"
+    if check.subject.architecture.task != "vision-language" or w.runtime != "transformers":
+        return tokens
+    if not w.images or vision is None:
+        return f"{tokens}, no picture"
+    each = f"{w.images} picture" + ("s" if w.images > 1 else "")
+    return f"{tokens}, {each} ({w.images * vision.picture_tokens:,} of the prompt's tokens)"
 
 
 def _bars(check: Check, screen: Screen) -> list[str]:

@@ -19,6 +19,7 @@ DEFAULT_CONTEXT_TOKENS = 4096
 DEFAULT_NEW_TOKENS = 256
 LARGEST_BATCH = 1 << 20
 LARGEST_CONTEXT = 1 << 30
+LARGEST_IMAGES = 1 << 12
 
 
 @record
@@ -34,6 +35,7 @@ class Request:
     kv_dtype: str | None = None
     attention: str | None = None
     runtime: str = "transformers"
+    images: int | None = None
 
 
 def plan_workload(
@@ -64,6 +66,7 @@ def plan_workload(
         kv_dtype=_plan_cache(request.kv_dtype),
         attention=_plan_attention(architecture, device, request.attention, notes.append),
         compute_capability=device.compute_capability if device else None,
+        images=_plan_images(architecture, request.images, prompt),
     )
     return workload, tuple(notes)
 
@@ -145,6 +148,28 @@ def _refuse_needless(architecture: Architecture, numbers: tuple[tuple[str, int |
             f"{architecture.model_type} sees pictures of one size and takes no tokens",
             hint=f"leave {' and '.join(given)} out; --batch counts pictures",
         )
+
+
+def _plan_images(architecture: Architecture, wanted: int | None, prompt: int) -> int:
+    """Pictures a sequence: one where nothing is said, the family's are known and the prompt has room for it."""
+    tokens = 0
+    if architecture.task == "vision-language":
+        from gpufit.memory.activations.pictures import picture_tokens
+
+        tokens = picture_tokens(architecture)
+    if wanted is None:
+        return int(0 < tokens < prompt)
+    if type(wanted) is not int or not 0 <= wanted <= LARGEST_IMAGES:
+        raise UsageError(f"--images {wanted} is not from 0 to {LARGEST_IMAGES:,}", hint="use --images 1")
+    if wanted and not tokens:
+        sees = "gpufit knows no formula for its pictures" if architecture.task == "vision-language" else "it reads none"
+        raise Unsupported(f"{architecture.model_type} cannot be given pictures here: {sees}", hint="use --images 0")
+    if wanted * tokens >= prompt:
+        raise UsageError(
+            f"--images {wanted} takes {wanted * tokens:,} tokens and leaves no room in a prompt of {prompt:,}",
+            hint=f"use --prompt {wanted * tokens + 1} or more",
+        )
+    return wanted
 
 
 def _plan_dtype(

@@ -6,6 +6,7 @@ Mirrors transformers 5.23.0, models/{llava,llava_next,llava_onevision,paligemma,
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isqrt
 
 from gpufit.errors import BadConfig, UnknownFamily
 from gpufit.facts.architecture import Architecture, Stack
@@ -14,7 +15,7 @@ from gpufit.facts.config import Config
 from gpufit.facts.families.nesting import finish_nested, nest_text, output_head, tied_embeddings
 from gpufit.facts.families.record import head_of, unknown_class
 from gpufit.facts.families.towers import clip_tower, dense, internvit_tower, norm, pixtral_tower, siglip_tower
-from gpufit.records import record
+from gpufit.records import record, replace
 
 TOWERS: dict[str, Callable[[Tensors, Config], Stack]] = {
     "clip_vision_model": clip_tower,
@@ -38,6 +39,7 @@ class Layout:
     tied: bool = False
     text_ties_too: bool = False
     newline: bool = False
+    picture_tokens: Callable[[Config, Stack], int] | None = None  # where every picture becomes equally many
 
 
 def reader(layout: Layout) -> Callable[[Config], Architecture]:
@@ -67,6 +69,8 @@ def _read(config: Config, layout: Layout) -> Architecture:
     if layout.newline:
         t.add("model.image_newline", (hidden,), "parameter", "vision")
     tower = TOWERS[kind](t.under("model.vision_tower"), vision)
+    if layout.picture_tokens is not None:
+        tower = replace(tower, picture_tokens=layout.picture_tokens(config, tower))
     layout.projector(t.under("model.multi_modal_projector"), config, tower, hidden)
     t.groups.extend(text.groups)
     tied = tied_embeddings(config, layout.tied, decoder=decoder if layout.text_ties_too else None)
@@ -120,9 +124,25 @@ def _shuffled(t: Tensors, config: Config, tower: Stack, hidden: int) -> None:
     dense(t, "linear_2", hidden, hidden)
 
 
+def _patches(config: Config, tower: Stack) -> int:
+    """One token a patch, the class token dropped (``vision_feature_select_strategy`` "default")."""
+    return isqrt(tower.positions) ** 2
+
+
+def _shuffled_patches(config: Config, tower: Stack) -> int:
+    return _patches(config, tower) // int(1 / config.number("downsample_ratio", 0.5)) ** 2
+
+
+def _stated(config: Config, tower: Stack) -> int:
+    return int(config.size("mm_tokens_per_image", 256))
+
+
 read = reader(
-    Layout(family="Llava", text="llama", tower="clip_vision_model", projector=_two_layers, text_ties_too=True)
-)
+    Layout(
+        family="Llava", text="llama", tower="clip_vision_model", projector=_two_layers, text_ties_too=True,
+        picture_tokens=_patches,
+    )
+)  # fmt: skip
 read_next = reader(
     Layout(family="LlavaNext", text="llama", tower="clip_vision_model", projector=_two_layers, newline=True)
 )
@@ -133,10 +153,21 @@ read_onevision = reader(
     )
 )  # fmt: skip
 read_paligemma = reader(
-    Layout(family="PaliGemma", text="gemma", tower="siglip_vision_model", projector=_one_layer, tied=True)
-)
+    Layout(
+        family="PaliGemma", text="gemma", tower="siglip_vision_model", projector=_one_layer, tied=True,
+        picture_tokens=_patches,
+    )
+)  # fmt: skip
 read_gemma3 = reader(
-    Layout(family="Gemma3", text="gemma3_text", tower="siglip_vision_model", projector=_pooled, tied=True)
-)
+    Layout(
+        family="Gemma3", text="gemma3_text", tower="siglip_vision_model", projector=_pooled, tied=True,
+        picture_tokens=_stated,
+    )
+)  # fmt: skip
 read_mistral3 = reader(Layout(family="Mistral3", text="mistral", tower="pixtral", projector=_merged, tied=True))
-read_internvl = reader(Layout(family="InternVL", text="qwen2", tower="internvl_vision", projector=_shuffled, tied=True))
+read_internvl = reader(
+    Layout(
+        family="InternVL", text="qwen2", tower="internvl_vision", projector=_shuffled, tied=True,
+        picture_tokens=_shuffled_patches,
+    )
+)  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Literal
 
 from gpufit.errors import Undecided
 from gpufit.facts.architecture import Architecture
-from gpufit.memory.activations.courses import Planner
+from gpufit.memory.activations.courses import Course, Planner
 from gpufit.memory.activations.setting import Contest, contenders
 from gpufit.memory.workload import Workload
 from gpufit.records import record
@@ -79,6 +79,15 @@ def _planner(form: str) -> Planner:
     return plan
 
 
+def _courses(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
+    courses = _planner(architecture.form)(architecture, workload)
+    if not workload.images:
+        return courses
+    from gpufit.memory.activations.pictures import with_pictures
+
+    return with_pictures(architecture, workload, courses)
+
+
 def estimate_phases(architecture: Architecture, workload: Workload) -> tuple[Phase, ...]:
     """Every phase of the workload, in order of time.
 
@@ -92,7 +101,7 @@ def estimate_phases(architecture: Architecture, workload: Workload) -> tuple[Pha
     Raises Undecided where the family has no formula.
     """
     phases = []
-    for course in _planner(architecture.form)(architecture, workload):
+    for course in _courses(architecture, workload):
         peak, name = -1, ""
         for moments, sizes in course.moments:
             contest = moments if isinstance(moments, Contest) else contenders(moments)
@@ -103,7 +112,7 @@ def estimate_phases(architecture: Architecture, workload: Workload) -> tuple[Pha
             Phase(
                 name=course.name,
                 cache_tokens=course.cache_tokens,
-                activation_bytes=peak,
+                activation_bytes=peak + course.beside_bytes,
                 moment=name,
                 exact=course.exact,
             )
@@ -121,16 +130,18 @@ def explain_phase(architecture: Architecture, workload: Workload, phase: Phase) 
     >>> print(explain_phase(llama, work, estimate_phases(llama, work)[0]).splitlines()[0])
     prefill, mlp: T·b·4·h + T·b·3·f + 8·T + 2·S·D·b + 8·S
     """
-    for course in _planner(architecture.form)(architecture, workload):
+    for course in _courses(architecture, workload):
         if course.name != phase.name:
             continue
         for moments, sizes in course.moments:
             for moment in moments:
-                if moment.name == phase.moment and moment.formula.value(sizes) == phase.activation_bytes:
+                above = phase.activation_bytes - course.beside_bytes
+                if moment.name == phase.moment and moment.formula.value(sizes) == above:
                     numbers = ", ".join(f"{letter} = {getattr(sizes, letter):,}" for letter in moment.formula.letters())
+                    pictures = f" + {course.beside_bytes:,} of pictures" if course.beside_bytes else ""
                     bound = "" if phase.exact else " (an upper bound)"
                     return (
-                        f"{phase.name}, {moment.name}: {moment.formula}\n"
+                        f"{phase.name}, {moment.name}: {moment.formula}{pictures}\n"
                         f"  = {phase.activation_bytes:,} bytes{bound} with {numbers}\n"
                         f"  alive: {moment.alive}"
                     )

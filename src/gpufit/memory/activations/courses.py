@@ -24,6 +24,7 @@ class Course:
     cache_tokens: int
     moments: tuple[tuple[tuple[Moment, ...], Sizes], ...]
     exact: bool = True
+    beside_bytes: int = 0  # what lives all through the phase beside every moment: pictures
 
 
 Planner = Callable[[Architecture, Workload], tuple[Course, ...]]

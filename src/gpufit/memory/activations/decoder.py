@@ -136,6 +136,8 @@ def ambient(block: Block, c: Setting) -> Expr:
         alive = alive + 2 * (block.tables if c.full and c.sliding else 1) * S * D * width + 8 * S
     if c.kernel == "eager":
         alive = alive + c.masks * (M * b)
+    elif c.mutual:
+        alive = alive + c.masks * M
     elif c.masked and not c.flash:
         alive = alive + N
     return alive

@@ -33,6 +33,7 @@ class Setting(NamedTuple):
     full: bool
     sliding: bool
     masked: bool
+    mutual: bool  # the mask is the batch's own, and every kind of layer has one: pictures
     flash: bool
     gated: bool
     variant: str  # model_type, for the few places where families of one form differ

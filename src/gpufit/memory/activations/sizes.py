@@ -84,7 +84,10 @@ def settle(
         fits_flash = fits_flash and not grouped
         masked = phase != "decode"  # its mask is never skipped
     full = not sliding or "full" in kinds
-    only_masked = masked and not full
+    # a picture's tokens see each other, whatever stands before them: a mask for every kind of layer
+    mutual = bool(workload.images) and phase == "prefill" and architecture.model_type in ("gemma3", "paligemma")
+    masked = masked or mutual
+    only_masked = mutual or (masked and not full)
     kernel: Kernel = "fused"
     if not flash:
         if workload.attention == "eager" or eager_only:
@@ -95,7 +98,7 @@ def settle(
         phase=phase, dtype=workload.dtype, kernel=kernel, logsumexp=flash or (fits_flash and not only_masked),
         grouped=grouped and a.kv_heads > 1, shared=grouped and a.kv_heads == 1, batched=workload.batch > 1,
         deep=stack.layers > 1, full=full, masks=2 if architecture.model_type in _TWO_MASKS else full + sliding,
-        sliding=sliding, masked=masked, flash=flash, gated=stack.gated, variant=architecture.model_type,
+        sliding=sliding, masked=masked, mutual=mutual, flash=flash, gated=stack.gated, variant=architecture.model_type,
         linear="plain" if workload.quant == "none" else linear_kind(workload, workload.batch * (queries or keys)),
         head="last" if architecture.generates and architecture.tensors.output else "none",
     )  # fmt: skip

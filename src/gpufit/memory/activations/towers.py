@@ -5,9 +5,7 @@ CLIPEncoderLayer): while attention runs live the embeddings, the layer's input, 
 values; while the MLP runs, embeddings, input, the sum after attention and its normalized copy, and the MLP before and
 after its activation. quick_gelu, x·sigmoid(1.702·x), is three tensors. The picture itself lives on, and in a pair the
 picture tower's output while the text tower runs. Eager attention keeps a layer's scores through its MLP.
-
-A vision-language model encodes its pictures inside the first forward pass, before the decoder's layers: the text's
-embeddings lie there, the cache is still empty. ``plan_pictures`` is that moment, for one picture a sequence.
+InternVL's blocks are alike too, but keep the softmax in the model's dtype and the scaled attention output.
 """
 
 from __future__ import annotations
@@ -28,13 +26,14 @@ QUICK_GELU = 3 * f  # x, sigmoid(1.702·x), the product
 
 @lru_cache(maxsize=1024)
 def tower_moments(c: Setting, text: bool, quick: bool) -> Contest:
-    """One tower's pass over all its positions; DINOv2 alone keeps the softmax in the model's dtype."""
+    """One tower's pass over all its positions; DINOv2 and InternVL keep the softmax in the model's dtype."""
     eager = c.kernel == "eager"
     around = U * b + (16 * T + (M * b if eager else NOTHING) if text else z)
-    scores = 2 * b if c.variant == "dinov2" else as_expr(10 if c.dtype == "bf16" else 8)
+    scores = 2 * b if c.variant in ("dinov2", "internvl") else as_expr(10 if c.dtype == "bf16" else 8)
     stream = T * b * ((2 if c.deep else 1) * h)
     attention = stream + T * b * (h + 3 * q)
     kept = A * b if eager else NOTHING
+    scaled = T * b * h if c.variant == "internvl" else NOTHING  # lambda_1 times the attention's output is a name
     width = GATED if c.gated else QUICK_GELU if quick else PLAIN
     return contenders(
         (
@@ -45,7 +44,7 @@ def tower_moments(c: Setting, text: bool, quick: bool) -> Contest:
                         "queries, keys, values, outputs, layer input, embeddings"),
             Moment("attention output", attention + T * b * (o + h) + kept + around,
                    "queries, keys, values, outputs and their projection, layer input, embeddings"),
-            Moment("mlp", stream + T * b * (2 * h + width) + kept + around,
+            Moment("mlp", stream + T * b * (2 * h + width) + scaled + kept + around,
                    "before and after the activation, residual, layer input, embeddings"),
         )
     )  # fmt: skip
@@ -59,24 +58,9 @@ def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
         vision = stack.role == "vision"
         tokens = stack.positions if vision else workload.prompt_tokens
         pictures += workload.batch * picture_numbers(architecture, stack) if vision else 0
-        contests.append(_tower(architecture, workload, stack, tokens, pictures, ids))
+        contests.append(tower_contest(architecture, workload, stack, tokens, pictures, ids))
         pictures += workload.batch * (tokens * stack.hidden + _pooled(architecture, stack)) if vision else 0  # lives on
     return (Course(name="encode", cache_tokens=0, moments=tuple(contests)),)
-
-
-def plan_pictures(architecture: Architecture, workload: Workload) -> Course | None:
-    """Encoding one picture a sequence before a vision-language model's prefill; None where no tower has a fixed size.
-
-    A derived bound: CLIP's and SigLIP's blocks stand for all towers, the projector is not counted. Over an empty cache.
-    """
-    stack = architecture.stack("vision")
-    if stack is None or not stack.positions or not architecture.generates:
-        return None
-    prompt = workload.batch * workload.prompt_tokens * architecture.stacks[0].hidden  # inputs_embeds
-    numbers = workload.batch * picture_numbers(architecture, stack) + prompt
-    ids = 16 * workload.batch * workload.prompt_tokens
-    contest = _tower(architecture, workload, stack, stack.positions, numbers, ids)
-    return Course(name="encode", cache_tokens=0, moments=(contest,), exact=False)
 
 
 def picture_numbers(architecture: Architecture, stack: Stack) -> int:
@@ -100,7 +84,7 @@ def _pooled(architecture: Architecture, stack: Stack) -> int:
     return next(shapes, (stack.hidden,))[0]
 
 
-def _tower(
+def tower_contest(
     architecture: Architecture, workload: Workload, stack: Stack, tokens: int, numbers: int, ids: int
 ) -> tuple[Contest, Sizes]:
     """A tower's moments and sizes; ``numbers`` lie beside it in the model's dtype, ``ids`` bytes of ids."""
