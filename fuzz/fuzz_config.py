@@ -69,7 +69,7 @@ def mutated(data: bytes) -> dict[str, Any]:
 
 
 def parse(data: bytes) -> None:
-    raw = parse_json(data[1:], "config.json") if data[:1] < b"\x20" else mutated(data[1:])
+    raw = parse_json(data[1:], "config.json", python_floats=True) if data[:1] < b"\x20" else mutated(data[1:])
     architecture = parse_config(raw)
     assert architecture.parameters >= 0
     assert all(group.elements >= 0 for group in architecture.tensors.groups)

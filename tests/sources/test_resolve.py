@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from written import LLAMA
 
 import gpufit
-from gpufit.errors import BadFile, GpufitError, SourceError, UnknownName, UsageError
+from gpufit.errors import BadConfig, BadFile, GpufitError, SourceError, UnknownFamily, UnknownName, UsageError
 from gpufit.sources.catalog import Catalog, load_catalog
 from gpufit.sources.http import Answer
-from gpufit.sources.resolve import ResolvedModel, resolve_model
+from gpufit.sources.resolve import ResolvedModel, resolve_model, resolve_path
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HOME": "/nowhere"}
 
@@ -134,3 +134,31 @@ def test_a_local_file_imports_no_network_either(tmp_path: Path) -> None:
     call = f"resolve_path(Path({str(tmp_path)!r}))"
     code = f"from pathlib import Path\nfrom gpufit.sources.resolve import resolve_path\n{call}"
     assert not modules_after(code) & NETWORK
+
+
+SHARED = Path(__file__).parents[3] / "shared" / "configs"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the reference configurations do not lie beside the repository")
+def test_every_published_configuration_comes_through_the_front_door(tmp_path: Path) -> None:
+    """As files, read as strangers' files are: one of them holds Infinity. One family has no reader, and says so."""
+    refused = []
+    for path in sorted(SHARED.glob("*.json")):
+        (tmp_path / "config.json").write_bytes(path.read_bytes())
+        try:
+            assert resolve_path(tmp_path).architecture.parameters > 0
+        except UnknownFamily as error:
+            refused.append((path.stem, error.exit_code))
+    assert refused == [("moonshotai__Kimi-K3", 3)]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_number_that_is_none_is_refused_where_it_is_read_and_ignored_elsewhere(number: str, tmp_path: Path) -> None:
+    keys = {**LLAMA, "rope_theta": 0}
+    text = json.dumps(keys).replace('"rope_theta": 0', f'"nobody_reads_this": {number}')
+    (tmp_path / "config.json").write_text(text)
+    assert resolve_path(tmp_path).architecture.parameters > 0
+    size = f'"hidden_size": {LLAMA["hidden_size"]}'
+    (tmp_path / "config.json").write_text(text.replace(size, f'"hidden_size": {number}'))
+    with pytest.raises(BadConfig, match="hidden_size"):
+        resolve_path(tmp_path)

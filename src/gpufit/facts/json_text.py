@@ -1,4 +1,7 @@
-"""JSON from strangers: bounded in bytes, in values and in depth, with repeated keys and NaN refused.
+"""JSON from strangers: bounded in bytes, in values and in depth, with repeated keys refused.
+
+NaN and Infinity are no JSON numbers, but Python writes them and published configurations hold them: they are let
+through where the caller says so, and refused by the typed reading of ``gpufit.facts.config`` where a fact is asked for.
 
 Python's own parser needs about twenty bytes of memory for one byte of ``[[],[],...``, so a limit on the length alone
 bounds nothing; the number of values is counted before the first one is built.
@@ -23,10 +26,12 @@ def parse_json(
     largest_bytes: int = 4 * MIB,
     most_values: int = 250_000,
     condense: Callable[[dict[str, Any]], Any] | None = None,
+    python_floats: bool = False,
 ) -> dict[str, Any]:
     """Parse a JSON object of at most ``largest_bytes`` with at most ``most_values`` values.
 
-    ``condense`` may put something smaller in the place of each object as soon as it is read.
+    ``condense`` may put something smaller in the place of each object as soon as it is read; with
+    ``python_floats`` NaN, Infinity and -Infinity are numbers.
 
     >>> parse_json(b'{"hidden_size": 4096}', "config.json")
     {'hidden_size': 4096}
@@ -39,7 +44,8 @@ def parse_json(
     if values > most_values:
         raise BadFile(f"{what} holds more than {most_values} values")
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_reading(condense), parse_constant=_no_constant)
+        constant = float if python_floats else _no_constant
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_reading(condense), parse_constant=constant)
     except UnicodeDecodeError:
         raise BadFile(f"{what} is not UTF-8 text") from None
     except RecursionError:

@@ -122,7 +122,7 @@ def quantization_section(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def _read_config(files: Files, name: str) -> dict[str, Any]:
     if files.size(name) is None:
         raise BadFile(f"{files.label} has no {name}", hint="weights alone do not say how the model caches and computes")
-    return parse_json(read_whole(files, name, _CONFIG_BYTES), name, largest_bytes=_CONFIG_BYTES)
+    return parse_json(read_whole(files, name, _CONFIG_BYTES), name, largest_bytes=_CONFIG_BYTES, python_floats=True)
 
 
 def _choose_safetensors(files: Files, wanted: str | None) -> tuple[str, ...]:

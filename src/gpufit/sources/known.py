@@ -35,7 +35,8 @@ def known_architectures(catalog: Catalog, configs: Path | None = None) -> Callab
             return entry.architecture()
         file = name.replace("/", "__") + ".json"
         if configs is not None and _HUB_ID.fullmatch(name) and (configs / file).is_file():
-            return parse_config(parse_json(read_whole(Folder(configs), file, LARGEST_CONFIG_BYTES), file))
+            content = read_whole(Folder(configs), file, LARGEST_CONFIG_BYTES)
+            return parse_config(parse_json(content, file, python_floats=True))
         return entry.architecture() if entry is not None else None
 
     return find

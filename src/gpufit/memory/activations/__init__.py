@@ -39,9 +39,9 @@ class Phase:
 
 _MODULES = {  # module of this package that offers plan(architecture, workload): the forms it covers
     "dense": "llama gemma qwen3 gemma2 gemma3 olmo olmo2 cohere glm glm4 phi3 nemotron arcee starcoder2 "
-             "stablelm phi exaone4",
+             "stablelm phi exaone4 apertus persimmon",
     "gpt": "gpt2 gpt_bigcode opt gpt_neox falcon gptj bloom gpt_neo",
-    "encoder": "bert modernbert albert deberta",
+    "encoder": "bert modernbert albert deberta nomic_bert",
     "seq2seq": "bart t5 whisper",
     "ssm": "mamba falcon_mamba mamba2",
     "hybrid": "jamba bamba granitemoehybrid nemotron_h qwen3_next qwen3_5 lfm2",

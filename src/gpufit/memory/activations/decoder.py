@@ -62,6 +62,7 @@ GATED = 3 * f  # act(gate), up, their product
 GATED_FUSED = 4 * f  # gate and up in one tensor of 2·f, act(gate), the product
 PLAIN = 2 * f  # before and after the activation
 SQUARED = 3 * f  # up, relu, its square
+XIELU = 5 * f  # x, its positive part, the scaled negative part, 0.5·x and the sum of the last two
 GELU_TANH = 4 * f  # NewGELUActivation: x, x/2, x³ scaled and added, tanh: four of width f at its widest
 BLOOM_GELU = 5 * f
 
@@ -79,6 +80,7 @@ class Block:
     stream: int = 3
     mlp_stream: int = 4
     mlp: Expr = GATED
+    mlp_mask: Expr = NOTHING  # of one byte an element, alive beside it
     norm: Norm = "rms"
     norm_stream: int = 3
     projections: Expr = q
@@ -179,7 +181,7 @@ def decoder_moments(
         moments.append(
             Moment(
                 "mlp",
-                mlp_stream + T * b * block.mlp + kept + around,
+                mlp_stream + T * b * block.mlp + T * block.mlp_mask + kept + around,
                 "gate, up and product beside embeddings, layer input, residual and normalized input",
             )
         )

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Course, plan_decoder
-from gpufit.memory.activations.decoder import GATED_FUSED, GELU_TANH, PLAIN, SQUARED, Block
-from gpufit.memory.activations.symbols import F, j, k, q, r
+from gpufit.memory.activations.decoder import GATED_FUSED, GELU_TANH, PLAIN, SQUARED, XIELU, Block
+from gpufit.memory.activations.symbols import F, f, j, k, q, r
 from gpufit.memory.workload import Workload
 from gpufit.records import replace
 
@@ -50,11 +50,23 @@ BLOCKS: dict[str, Block] = {
     ),
     # PhiDecoderLayer: attention and MLP side by side; NewGELU; the unrotated parts are views that keep q and k alive
     "phi": replace(LLAMA, mlp=GELU_TANH, norm="layer", norm_stream=2, rotary="partial", projections=2 * q + k + r + j),
+    # XIELUActivation._xielu_python: the sign's mask and both branches stand until torch.where; norms as Gemma3's
+    "apertus": replace(LLAMA, mlp=XIELU, mlp_mask=f, query_norm="after values"),
+    # PersimmonAttention: the fused projection, the normalized heads (through views of their unrotated parts) and the
+    # rotated parts stay named; all of it is there when attention runs, so that rotation itself is never the widest
+    "persimmon": replace(LLAMA, mlp=SQUARED, norm="layer", projections=F + 2 * q + k + r + j),
     # Exaone4: olmo2's placement of norms with Qwen3's query norms
     "exaone4": replace(LLAMA, stream=2, mlp_stream=3, norm_stream=4, query_norm="after values"),
 }
 
+PERSIMMON_PLAIN_HEADS = replace(BLOCKS["persimmon"], projections=F + q + r + j)  # unrotated parts are the projection's
+
 
 def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
     """Prefill and decode of a dense decoder."""
-    return plan_decoder(BLOCKS[architecture.form], architecture, workload)
+    block = BLOCKS[architecture.form]
+    if architecture.form == "persimmon" and not any(
+        "q_layernorm" in group.name for group in architecture.tensors.groups
+    ):
+        block = PERSIMMON_PLAIN_HEADS
+    return plan_decoder(block, architecture, workload)

@@ -50,6 +50,47 @@ def bert(c: Setting) -> list[Moment]:
     ]
 
 
+def nomic_bert(c: Setting) -> list[Moment]:
+    """NomicBertLayer: rotary queries and keys beside the values, a gated MLP of three matrices, norms after both.
+
+    The embeddings are a local of the model's forward, the residual one of the layer's, and cos and sin live on.
+    """
+    eager = c.kernel == "eager"
+    around = 16 * T + 8 * S + 2 * (S * D * b)
+    kept = A * b if eager else NOTHING
+    stream = T * b * ((2 if c.deep else 1) * h)  # embeddings and the layer's input
+    attention = (
+        Moment(
+            "attention scores",
+            2 * (A * b) + T * b * (3 * q) + stream + around,
+            "scores before and after scaling, queries, keys, values",
+        )
+        if eager
+        else Moment("attention", T * b * (3 * q + o) + stream + 4 * (T * H) + around, "queries, keys, values, outputs")
+    )
+    return [
+        Moment(
+            "rotary",
+            T * b * (7 * q) + stream + around,
+            "queries, keys and values, the rotated queries, the keys' products with cos and sin and their rotated half",
+        ),
+        attention,
+        Moment("attention output", kept + T * b * (3 * q + o + h) + stream + around, "all of attention's locals"),
+        Moment(
+            "mlp",
+            T * b * (3 * f + 2 * h) + stream + kept + around,
+            "gate, up, their product, the MLP's input and attention's output beside the layer's input and embeddings",
+        ),
+        Moment(
+            "mlp output",
+            T * b * (f + 3 * h) + stream + kept + around,
+            "the product and its projection beside the MLP's input, attention's output, the layer's input, embeddings",
+        ),
+        *linear_moments(c, "up projection", h, f, T * b * (f + 2 * h) + stream + kept + around),
+        *linear_moments(c, "down projection", f, h, T * b * (f + 2 * h) + stream + kept + around),
+    ]
+
+
 def modernbert(c: Setting) -> list[Moment]:
     """ModernBertLayer: pre-norm, a fused gated MLP, local and global layers with a mask and rotary tables each."""
     eager = c.kernel == "eager"
@@ -124,7 +165,7 @@ def heads(c: Setting) -> list[Moment]:
     ]
 
 
-FORMS = {"bert": bert, "deberta": deberta, "modernbert": modernbert, "albert": bert}
+FORMS = {"bert": bert, "deberta": deberta, "modernbert": modernbert, "albert": bert, "nomic_bert": nomic_bert}
 
 
 @lru_cache(maxsize=1024)
