@@ -276,6 +276,7 @@ def list_models(
     reserve_bytes = parse_reserve(reserve)
     files = catalog_files(None if catalog is None else Path(catalog), environment)
     card = [device.name, device.count, device.total_bytes, device.free_bytes, device.compute_capability]
+    card += [device.vendor, device.architecture]
     question = [*card, reserve_bytes, context, batch, as_dict(wanted), *map(file_stamp, files)]
     plain = recall(
         question,

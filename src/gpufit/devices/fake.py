@@ -12,8 +12,9 @@ from gpufit.records import record
 from gpufit.units import MIB, parse_size
 
 VARIABLE = "GPUFIT_FAKE_GPU"
-_HINT = f'{VARIABLE}="Tesla T4:15360MiB:free=14900MiB", several with commas; also used=, cc=7.5, count=2, uuid='
-_OPTIONS = ("free", "used", "cc", "count", "uuid")
+_HINT = f'{VARIABLE}="Tesla T4:15360MiB:free=14900MiB", several with commas; see also vendor=amd, arch=gfx1100'
+_OPTIONS = ("free", "used", "cc", "count", "uuid", "vendor", "arch", "integrated")
+_VENDORS = {"nvidia": "NVIDIA", "amd": "AMD", "intel": "Intel", "apple": "Apple"}
 _CC = re.compile(r"([0-9]{1,2})\.([0-9])")
 _MOST_CARDS = 64
 
@@ -36,6 +37,8 @@ class FakeProbe:
 
 def parse_fakes(text: str, table: GpuTable) -> tuple[Device, ...]:
     """Parse ``NAME[:TOTAL][:free=SIZE|used=SIZE][:cc=X.Y][:count=N][:uuid=ID]``, several separated by commas.
+
+    Further ``vendor=amd``, ``arch=gfx1100`` and ``integrated=yes``.
 
     >>> fakes = parse_fakes("Tesla T4:15360MiB:free=14900MiB:count=2", load_gpus())
     >>> [(fake.index, fake.free_bytes, fake.compute_capability) for fake in fakes]
@@ -69,7 +72,9 @@ def _parse_fake(text: str, table: GpuTable, first_index: int) -> list[Device]:
             total_bytes=total_bytes,
             free_bytes=free_bytes,
             used_bytes=total_bytes - free_bytes,
-            vendor=known.vendor if known else None,
+            vendor=_vendor(options, text) or (known.vendor if known else None),
+            architecture=options.get("arch") or (known.architecture if known else None),
+            integrated=_integrated(options, text),
             compute_capability=_capability(options, known, text),
             bandwidth_gb_per_s=known.bandwidth_gb_per_s if known else None,
         )
@@ -105,6 +110,20 @@ def _capability(options: dict[str, str], known: Gpu | None, text: str) -> tuple[
     if match is None:
         raise _malformed(text, f"cc {options['cc'][:20]!r} is not a compute capability such as 7.5")
     return int(match[1]), int(match[2])
+
+
+def _vendor(options: dict[str, str], text: str) -> str | None:
+    vendor = _VENDORS.get(options.get("vendor", "").lower())
+    if vendor is None and "vendor" in options:
+        raise _malformed(text, f"vendor is one of {', '.join(_VENDORS)}")
+    return vendor
+
+
+def _integrated(options: dict[str, str], text: str) -> bool:
+    answer = options.get("integrated", "no").lower()
+    if answer not in ("yes", "no"):
+        raise _malformed(text, "integrated is yes or no")
+    return answer == "yes"
 
 
 def _count(options: dict[str, str], text: str) -> int:

@@ -136,6 +136,9 @@ def _doubt(size: Range) -> str:
     return f"{format_bytes(size.low_bytes)} to {format_bytes(size.high_bytes)}"
 
 
+_METER = {"AMD": "what amd-smi shows", "Intel": "what xpu-smi shows", "Apple": "what Metal counts"}
+
+
 def _totals(check: Check, screen: Screen) -> list[str]:
     share = check.share
     if check.estimate.unknown:
@@ -144,7 +147,7 @@ def _totals(check: Check, screen: Screen) -> list[str]:
     totals = (
         ("allocated", share.allocated, "torch max_memory_allocated"),
         ("reserved", share.reserved, "torch max_memory_reserved"),
-        ("process", share.process, "what nvidia-smi shows"),
+        ("process", share.process, _METER.get(check.device.vendor or "", "what nvidia-smi shows")),
         ("load peak", share.load_peak, "while the weights come in"),
     )
     cells = [(name, format_gib(r.likely_bytes), _doubt(r), meaning) for name, r, meaning in totals]

@@ -35,6 +35,9 @@ _CACHE_CONFIG = {
 }
 
 
+_TORCH_DEVICE = {"Apple": "mps", "Intel": "xpu"}  # AMD's builds of torch call their cards cuda
+
+
 def auto_class(subject: Subject) -> str:
     """The Auto class that loads this model."""
     model_class = subject.architecture.model_class
@@ -66,12 +69,14 @@ def render_code(check: Check) -> str:
     if check.runtime_plan is not None:
         return check.runtime_plan.command + "\n"
     if check.recommendation is not None:
-        return loading_code(check.subject, check.recommendation.workload, check.device.count)
+        return loading_code(
+            check.subject, check.recommendation.workload, check.device.count, vendor=check.device.vendor
+        )
     warning = f"# This does not fit: nothing that was tried fits {format_gib(check.asked.budget_bytes)}.\n"
-    return warning + loading_code(check.subject, check.asked.workload, check.device.count)
+    return warning + loading_code(check.subject, check.asked.workload, check.device.count, vendor=check.device.vendor)
 
 
-def loading_code(subject: Subject, workload: Workload, devices: int = 1) -> str:
+def loading_code(subject: Subject, workload: Workload, devices: int = 1, *, vendor: str | None = None) -> str:
     """Python source for transformers 5, accelerate and bitsandbytes; ends with a newline."""
     model_class = auto_class(subject)
     config = quantization_arguments(workload)
@@ -95,7 +100,7 @@ def loading_code(subject: Subject, workload: Workload, devices: int = 1) -> str:
         lines.append(f"    quantization_config={config},")
     lines += [
         f'    attn_implementation="{_ATTENTION[workload.attention]}",',
-        f'    device_map="{"auto" if devices > 1 else "cuda"}",',
+        f'    device_map="{"auto" if devices > 1 else _TORCH_DEVICE.get(vendor or "", "cuda")}",',
         ")",
     ]
     cache = _CACHE_CONFIG.get(workload.kv_dtype or "")

@@ -16,23 +16,8 @@ from gpufit.memory.workload import Quantization, Workload
 from gpufit.records import record, replace
 from gpufit.verdict.budget import Budget, make_budget
 from gpufit.verdict.judge import Verdict, judge, judge_floor
-
-# Formats that an ordinary checkpoint can be loaded into without calibration, least loss first, with the
-# compute capability their kernels need. Sources: bitsandbytes 0.50 documentation (int8 from Turing, 4-bit from Pascal).
-LOADABLE: tuple[tuple[Quantization, tuple[int, int]], ...] = (
-    ("none", (0, 0)),
-    ("bnb-int8", (7, 5)),
-    ("bnb-nf4", (6, 0)),
-    ("bnb-nf4-dq", (6, 0)),
-)
-
-# Formats that checkpoints are published in and that run as stored.
-# Sources: transformers 5.23.0, quantizer_finegrained_fp8.py (8.9) and quantizer_mxfp4.py (7.5).
-STORED: dict[str, tuple[Quantization, tuple[int, int]]] = {"fp8": ("fp8", (8, 9)), "mxfp4": ("mxfp4", (7, 5))}
-
-# Compute capability that a quantization's kernels need. Sources: bitsandbytes 0.50 documentation; transformers
-# 5.23.0, quantizers/quantizer_finegrained_fp8.py and quantizer_mxfp4.py.
-NEEDS: dict[str, tuple[int, int]] = {**dict(LOADABLE), "bnb-fp4": (6, 0), **dict(STORED.values())}
+from gpufit.verdict.needs import LOADABLE, NEEDS, STORED
+from gpufit.verdict.vendors import quant_support
 
 
 @record
@@ -116,11 +101,11 @@ class Adviser:
     def _precisions(self, workload: Workload) -> Iterator[Option]:
         """Every format that this card can load the model into, least loss first."""
         half = self.half(workload.dtype)
-        formats = [(half, quant, capability) for quant, capability in self._loadable(workload)]
+        formats = [(half, quant, needs) for quant, needs in self._loadable(workload)]
         if workload.dtype == "fp32":
             formats.insert(0, ("fp32", "none", (0, 0)))
-        for dtype, quant, capability in formats:
-            if _can_run(self.device, capability):
+        for dtype, quant, needs in formats:
+            if _can_run(self.device, quant, needs):
                 try:
                     if workload.runtime == "transformers" and self._is_beyond(dtype, quant):
                         continue
@@ -160,7 +145,7 @@ class Adviser:
 
     def smaller_formats(self, workload: Workload) -> tuple[Quantization, ...]:
         """Formats that this card can load the weights into, least loss first, less the checkpoint's own."""
-        return tuple(quant for quant, needs in self._loadable(workload)[1:] if _can_run(self.device, needs))
+        return tuple(quant for quant, needs in self._loadable(workload)[1:] if _can_run(self.device, quant, needs))
 
     def beside(self, card: Device) -> Adviser:
         """The same question of another card."""
@@ -176,6 +161,8 @@ class Adviser:
         return card.vendor in ("NVIDIA", None) and capability is not None and capability >= max(needs)
 
 
-def _can_run(device: Device, capability: tuple[int, int]) -> bool:
-    """Whether the card's generation has the kernels; an unknown generation is not held against it."""
-    return device.compute_capability is None or device.compute_capability >= capability
+def _can_run(device: Device, quant: Quantization, capability: tuple[int, int]) -> bool:
+    """Whether the card is known to have the kernels; an unknown generation of NVIDIA's is not held against it."""
+    if device.vendor in ("NVIDIA", None):
+        return device.compute_capability is None or device.compute_capability >= capability
+    return quant == "stored" or quant_support(device, quant) == "yes"

@@ -46,6 +46,8 @@ def make_budget(device: Device, reserve_bytes: int = 0) -> Budget:
             hint="use a smaller --reserve",
         )
     known_by = _KNOWN_BY.get(device.source, f"free now, as {device.source} reports it")
+    if device.free_bytes is None:
+        known_by = f"the total, as {device.source} reports it; how much of it is free is unknown"
     if device.total_is_bound:
         known_by += "; the driver's total is not published, so this is a cautious bound"
     return Budget(total_bytes=device.total_bytes, free_bytes=free, reserve_bytes=reserve_bytes, known_by=known_by)

@@ -12,6 +12,7 @@ from gpufit.facts.kernels import attention_kernels
 from gpufit.memory.solve import with_context
 from gpufit.memory.workload import Workload
 from gpufit.records import replace
+from gpufit.verdict.vendors import choose_sdpa
 
 if TYPE_CHECKING:
     from gpufit.verdict.advise import Adviser, Option
@@ -36,7 +37,7 @@ def smallest_changes(adviser: Adviser, workload: Workload, larger: Callable[[], 
 
 def _here(adviser: Adviser, w: Workload) -> Iterator[Option]:
     """Changes on the same card: kernels, precision, less work; then smaller weights, with less work if need be."""
-    if w.attention == "eager":
+    if w.attention == "eager" and not choose_sdpa(adviser.device)[1]:  # known to run fused there
         yield adviser.weigh(replace(w, attention="sdpa"), "sdpa attention")
     if _takes_flash(adviser, w):
         yield adviser.weigh(replace(w, attention="flash"), "flash attention")

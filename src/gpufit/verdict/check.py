@@ -15,9 +15,10 @@ from gpufit.memory.split import Share, share_out
 from gpufit.memory.weights import count_weights
 from gpufit.memory.workload import Workload
 from gpufit.records import record
-from gpufit.verdict.advise import LOADABLE, STORED, Adviser, Option
+from gpufit.verdict.advise import Adviser, Option
 from gpufit.verdict.budget import Budget, make_budget
 from gpufit.verdict.judge import Verdict
+from gpufit.verdict.needs import LOADABLE, STORED
 
 if TYPE_CHECKING:
     from gpufit.memory.runtime_plan import RuntimePlan

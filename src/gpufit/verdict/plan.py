@@ -12,7 +12,8 @@ from gpufit.facts.kernels import attention_kernels
 from gpufit.memory.kv_cache import KV_DTYPES
 from gpufit.memory.workload import ATTENTION_KERNELS, QUANTIZATIONS, AttentionKernel, Quantization, Runtime, Workload
 from gpufit.records import record
-from gpufit.verdict.advise import NEEDS, STORED
+from gpufit.verdict.needs import STORED
+from gpufit.verdict.vendors import check_attention, check_quant, choose_sdpa, quant_support, vendor_notes
 
 RUNTIMES: tuple[Runtime, ...] = ("transformers", "vllm", "llama.cpp")
 DEFAULT_CONTEXT_TOKENS = 4096
@@ -68,7 +69,7 @@ def plan_workload(
         compute_capability=device.compute_capability if device else None,
         images=_plan_images(architecture, request.images, prompt),
     )
-    return workload, tuple(notes)
+    return workload, (*notes, *vendor_notes(device))
 
 
 def _plan_served(
@@ -208,13 +209,8 @@ def _plan_quant(
     for known in QUANTIZATIONS:
         if known != wanted.lower():
             continue
-        needs = NEEDS.get(known, (0, 0))
-        if device and device.compute_capability is not None and device.compute_capability < needs:
-            raise Unsupported(
-                f"{known} needs compute capability {needs[0]}.{needs[1]}, and {device.name} has "
-                f"{device.compute_capability[0]}.{device.compute_capability[1]}",
-                hint="use bnb-nf4 or fp16",
-            )
+        if device is not None:
+            check_quant(device, known, note)
         return known
     raise UnknownName.among("quantization", wanted, QUANTIZATIONS, hint=f"--quant takes {', '.join(QUANTIZATIONS)}")
 
@@ -230,11 +226,14 @@ def _stored_quant(architecture: Architecture, device: Device | None, note: Calla
     if method not in STORED:
         note(f"the checkpoint is stored in {method}, which is not counted from the configuration; 16 bits are assumed")
         return "none"
-    quant, needs = STORED[method]
-    if device and device.compute_capability is not None and device.compute_capability < needs:
+    quant, _ = STORED[method]
+    support = "yes" if device is None else quant_support(device, quant)
+    if support == "no":
         note(f"stored in {method}, whose kernels this card lacks: transformers unpacks it to 16 bits")
         return "none"
     note(f"stored in {method} and counted so; --quant none shows it unpacked")
+    if support == "unknown" and device is not None:
+        note(f"whether the kernels of {quant} run on {device.name} is unknown here")
     return quant
 
 
@@ -249,7 +248,12 @@ def _plan_attention(
 ) -> AttentionKernel:
     supported = attention_kernels(architecture.model_type)
     if wanted is None:
-        return "sdpa" if "sdpa" in supported else "eager"
+        if "sdpa" not in supported:
+            return "eager"
+        chosen, doubt = choose_sdpa(device)
+        if doubt:
+            note(doubt)
+        return chosen
     for known in ATTENTION_KERNELS:
         if known != wanted.lower():
             continue
@@ -258,13 +262,8 @@ def _plan_attention(
                 f"{architecture.model_type} has no {known} attention in transformers",
                 hint=f"use --attention {supported[-1]}",
             )
-        capability = device.compute_capability if device else None
-        if known == "flash" and capability is not None and capability < (8, 0):
-            raise Unsupported(
-                f"flash attention 2 needs compute capability 8.0, and {device.name if device else 'the card'} has "
-                f"{capability[0]}.{capability[1]}",
-                hint="use --attention sdpa",
-            )
+        if device is not None:
+            check_attention(device, known, note)
         return known
     hint = f"--attention takes {', '.join(ATTENTION_KERNELS)}"
     raise UnknownName.among("attention", wanted, ATTENTION_KERNELS, hint=hint)
