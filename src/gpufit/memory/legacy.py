@@ -11,7 +11,7 @@ from gpufit.memory.activations import Phase
 from gpufit.memory.kv_cache import count_cache
 from gpufit.memory.ranges import ZERO, Range
 from gpufit.memory.segments import weight_rests
-from gpufit.memory.versions import holds
+from gpufit.memory.versions import AWQ_PARTIAL_SUMS, holds
 from gpufit.memory.weights import WeightBytes, weigh_groups
 from gpufit.memory.workload import Workload
 from gpufit.records import record, replace
@@ -118,6 +118,11 @@ def older_phases(architecture: Architecture, workload: Workload, phases: tuple[P
             logits = tokens * (vocabulary * (element + upcast) + stack.hidden * element)
             if logits > phase.activation_bytes:
                 phase = replace(phase, activation_bytes=logits, moment="logits of all positions")
+            if workload.quant.startswith("awq-") and holds("awq partial sums", version, model):
+                rows = workload.batch * workload.prompt_tokens
+                sums = element * rows * (2 * stack.hidden + (AWQ_PARTIAL_SUMS + 2) * stack.mlp_width)
+                if sums > phase.activation_bytes:
+                    phase = replace(phase, activation_bytes=sums, moment="partial sums of a product")
         elif phase.name == "decode" and version is not None and workload.new_tokens < 2:
             continue  # the one new token is chosen from the prefill's logits and never fed back
         elif phase.name == "decode" and holds("two caches", version, model):
@@ -146,6 +151,7 @@ def explain_older(phase: Phase) -> str | None:
     """The formula of a moment that only older versions have, in words."""
     texts = {
         "logits of all positions": "batch × prompt × (vocabulary × (dtype + fp32 copy) + hidden × dtype)",
+        "partial sums of a product": "tokens × dtype × (2 × hidden + (8 + 1 + 1) × MLP width)",
         "two caches": "the step before's cache, still named, and one position's logits",
         "two caches and the prefill's logits": "the prompt's cache twice and the prefill's logits, still named",
     }

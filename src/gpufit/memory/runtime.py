@@ -14,13 +14,15 @@ Capability = tuple[int, int]
 class RuntimeFact:
     """A range that holds from compute capability ``since`` on, and where it comes from.
 
-    ``torch`` names the release of torch (major, minor) whose CUDA libraries it was seen with; None: the current ones.
+    ``torch`` names the release of torch whose CUDA libraries it was seen with, as far as it matters; None: the current
+    ones. ``quantized``: seen beside weights that transformers loaded quantized.
     """
 
     since: Capability
     bytes: Range
     source: str
-    torch: tuple[int, int] | None = None
+    torch: tuple[int, ...] | None = None
+    quantized: bool = False
 
 
 # The driver's context with PyTorch's kernels, loaded lazily (CUDA 11.7 and later).
@@ -53,6 +55,22 @@ DRIVER_CONTEXT: tuple[RuntimeFact, ...] = (
         bytes=Range(450 * MIB, 735 * MIB, 780 * MIB),
         source="A100, torch 2.1.1+cu118: NVML less reserved, 1,472 to 1,497 MB, optimum-benchmark (2023-12), "
         "less the driver's part",
+    ),
+    RuntimeFact(
+        since=(8, 0),
+        torch=(2, 1, 0),
+        bytes=Range(450 * MIB, 667 * MIB, 780 * MIB),
+        source="A100, torch 2.1.0+cu118: NVML less the played reserve, optimum-benchmark (2023-10), "
+        "less the driver's part",
+    ),
+    # 872 MiB more beside bitsandbytes, GPTQ and AWQ alike, whatever the model and the batch. Most likely every kernel:
+    # these loaders ask torch.cuda.is_available(), which initializes the driver before torch asks for lazy loading.
+    RuntimeFact(
+        since=(8, 0),
+        torch=(2, 1, 0),
+        quantized=True,
+        bytes=Range(1440 * MIB, 1539 * MIB, 1640 * MIB),
+        source="A100, torch 2.1.0+cu118, quantized weights, as above",
     ),
     RuntimeFact(
         since=(8, 0),
@@ -100,18 +118,30 @@ def driver_part(total_bytes: int | None, usable_bytes: int | None = None) -> Ran
 
 
 def runtime_fact(
-    table: tuple[RuntimeFact, ...], capability: Capability | None, torch_version: str | None = None
+    table: tuple[RuntimeFact, ...],
+    capability: Capability | None,
+    torch_version: str | None = None,
+    *,
+    quantized: bool = False,
 ) -> RuntimeFact:
     """The row that holds for a device; the first, widest one where the capability is unknown.
 
+    A row of a torch release comes before the current ones, the longest match first.
+
     >>> runtime_fact(CUBLAS_WORKSPACE, (9, 0)).bytes.likely_bytes
     33554432
+    >>> runtime_fact(DRIVER_CONTEXT, (8, 0), "2.1.1").torch, runtime_fact(DRIVER_CONTEXT, (8, 0), "2.1.0").torch
+    ((2, 1), (2, 1, 0))
     """
     if capability is None:
         return table[0]
-    if torch_version is not None:
-        release = parse_version(torch_version)
-        then = [fact for fact in table if release and fact.torch == release[:2] and fact.since <= capability]
+    release = parse_version(torch_version) if torch_version is not None else None
+    if release is not None:
+        then = [
+            fact for fact in table
+            if fact.torch and release[: len(fact.torch)] == fact.torch and fact.since <= capability
+            and fact.quantized <= quantized
+        ]  # fmt: skip
         if then:
-            return then[-1]
+            return max(then, key=lambda fact: (len(fact.torch or ()), fact.quantized))
     return next(fact for fact in reversed(table) if fact.since <= capability and fact.torch is None)

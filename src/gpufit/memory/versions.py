@@ -25,6 +25,7 @@ class Rule:
     models: frozenset[str] = frozenset()  # empty: every model type
 
 
+AWQ_PARTIAL_SUMS = 8
 _LLAMA_LIKE = frozenset({"llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "phi", "phi3", "gemma", "stablelm"})
 RULES: tuple[Rule, ...] = (
     Rule(name="all logits", until=(4, 45), source="models/*/modeling_*.py: num_logits_to_keep comes with 4.45"),
@@ -43,6 +44,9 @@ RULES: tuple[Rule, ...] = (
          source="models/qwen2/modeling_qwen2.py: there in 4.44.2, gone in 4.45.2"),
     Rule(name="mask table", since=(4, 38), until=(4, 39), models=frozenset({"llama"}),
          source="models/llama/modeling_llama.py 4.38.2: causal_mask, one byte for each pair of positions"),
+    Rule(name="awq partial sums", until=(4, 38),
+         source="AutoAWQ 0.1.8 awq_cuda/quantization/gemm_cuda_gen.cu: split_k_iters = 8 outputs, then their sum; "
+                "0.2.0 (2024-02) unpacks the weight from 1,024 rows on"),
     Rule(name="own segments", until=(4, 50),
          source="modeling_utils.py: caching_allocator_warmup, which takes all weights as one block, comes with 4.50"),
     Rule(name="quantized biases", until=(4, 50),

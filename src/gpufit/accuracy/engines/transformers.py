@@ -23,7 +23,6 @@ def predict_row(row: Measurement, architecture: Architecture, card: Card, cards:
         return found
     smaller = without_groups(row, workload)
     if smaller is not None:
-        lowest = predict(row, estimate(architecture, smaller), card, cards)
-        if isinstance(lowest, Range):
-            found = Range(min(lowest.low_bytes, found.low_bytes), found.likely_bytes, found.high_bytes)
+        less = own.allocated.likely_bytes - estimate(architecture, smaller).allocated.likely_bytes
+        found = Range(found.low_bytes - max(0, less), found.likely_bytes, found.high_bytes)
     return Prediction(range=found, estimate=own)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpufit.accuracy.cards import Card
-from gpufit.accuracy.growth import play, play_of
+from gpufit.accuracy.growth import filled_in_few_steps, play, play_of
 from gpufit.accuracy.measurements import Measurement
 from gpufit.accuracy.prediction import Refusal
 from gpufit.memory.estimate import Estimate
@@ -12,7 +12,6 @@ from gpufit.memory.ranges import ZERO, Range
 from gpufit.memory.runtime import driver_part
 from gpufit.memory.slack import LARGE_SEGMENT_BYTES, SMALL_SEGMENT_BYTES
 from gpufit.memory.versions import holds, parse_version
-from gpufit.records import replace
 
 # "unknown" stands for tables that do not name their meter; their scripts print torch's peak of allocated memory.
 PRINTED = Range(-PRINTED_STEP_BYTES, 0, PRINTED_STEP_BYTES)
@@ -56,30 +55,24 @@ def predict(row: Measurement, estimate: Estimate, card: Card, cards: int) -> Ran
 def played_slack(row: Measurement, e: Estimate, card: Card) -> Range:
     """Reserved minus allocated, by playing the requests through the allocator; the closed range where that is too long.
 
-    Beside the played slack two segments stand open, one of each pool. What is not played (small temporaries, the order
-    of loading) may move it by an eighth. The high end of a quantized model of earlier years also has what fp32 copies
-    of its other weights and scales would leave: one report shows that much more, and nothing yet explains it.
+    A row that says that the allocator's cache is in its figure was read after several runs, with the last result still
+    held while the next one ran. What is not played (small temporaries, other kernels) may move it by an eighth.
     """
-    work = play_of(e.architecture, e.workload)
+    often = "allocator cache" in row.notes
+    work = play_of(e, often=often)
     if work is None:
         return e.slack
     filled_at_once = row.prompt_tokens is None
     if filled_at_once:  # the row states the full cache and not how it was filled: in few steps, most likely
-        work = replace(work, prompt=max(1, work.prompt + work.steps - 3), steps=3, wide=(), logits=())
+        work = filled_in_few_steps(work)
     peaks = play(work)
-    played = peaks.reserved_bytes - peaks.allocated_bytes
+    played = max(0, peaks.reserved_bytes - peaks.allocated_bytes)
     if card.total_bytes is not None:  # a full card makes the allocator give its cached segments back
         taken = driver_part(card.total_bytes, card.usable_bytes).likely_bytes + e.context.bytes.likely_bytes
         played = min(played, max(0, card.total_bytes - taken - e.allocated.likely_bytes))
     open_segments = SMALL_SEGMENT_BYTES + LARGE_SEGMENT_BYTES
-    cast = 0
-    if e.workload.library_version is not None and e.weights.quantized_bytes:
-        stored_scales = e.weights.quantized_bytes - e.weights.quantized_parameters // 2
-        cast = 2 * e.weights.kept_bytes + 2 * max(0, stored_scales)
-    if filled_at_once:
-        cast += e.activations.high_bytes + e.kv_cache_bytes
-    high = played + played // 8 + 3 * open_segments + cast
-    return Range(min(SMALL_SEGMENT_BYTES, played), played + open_segments // 2, high)
+    unknown = e.activations.high_bytes + e.kv_cache_bytes if filled_at_once else 0
+    return Range(min(SMALL_SEGMENT_BYTES, played), played, played + played // 8 + 3 * open_segments + unknown)
 
 
 def _brought_back(e: Estimate, more: int) -> Range:
