@@ -24,8 +24,15 @@ UNKNOWN_CARD = Card()
 def split_count(gpu: str) -> tuple[int, str]:
     """How many cards, and which.
 
-    >>> split_count("2x A100-80GB"), split_count("Tesla T4")
-    ((2, 'A100-80GB'), (1, 'Tesla T4'))
+    Of unlike cards the first stands for all.
+
+    >>> split_count("2x A100-80GB"), split_count("Tesla T4"), split_count("RTX 4090 + RTX 3090-Ti")
+    ((2, 'A100-80GB'), (1, 'Tesla T4'), (2, 'RTX 4090'))
     """
-    found = _COUNT.match(gpu)
-    return (max(1, int(found[1])), found[2].strip()) if found else (1, gpu.strip())
+    cards = 0
+    names = []
+    for one in gpu.split(" + "):
+        found = _COUNT.match(one)
+        cards += max(1, int(found[1])) if found else 1
+        names.append((found[2] if found else one).strip())
+    return cards, names[0]

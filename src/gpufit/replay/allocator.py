@@ -63,8 +63,10 @@ class CachingAllocator:
         block.free, block.requested = False, size_bytes
         self.allocated_bytes += block.size
         self.requested_bytes += size_bytes
-        self.peak_allocated_bytes = max(self.peak_allocated_bytes, self.allocated_bytes)
-        self.peak_requested_bytes = max(self.peak_requested_bytes, self.requested_bytes)
+        if self.allocated_bytes > self.peak_allocated_bytes:
+            self.peak_allocated_bytes = self.allocated_bytes
+        if self.requested_bytes > self.peak_requested_bytes:
+            self.peak_requested_bytes = self.requested_bytes
         return block
 
     def free(self, block: Block) -> None:
@@ -89,11 +91,12 @@ class CachingAllocator:
     def _reuse(self, pool: Pool, size: int) -> Block | None:
         """get_free_block."""
         pool.age += 1
-        candidates = pool.from_size(size)
-        block = next(candidates, None)
+        block = pool.best_fit(size)
         if block is None:
             return None
         if self.options.expandable_segments:  # best fit by the size it can grow to
+            candidates = pool.from_size(size)
+            next(candidates)  # the block itself
             for other in candidates:
                 if other.growable_bytes >= block.growable_bytes:
                     break

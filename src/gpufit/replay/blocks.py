@@ -66,6 +66,11 @@ class Pool:
         del self._order[bisect_left(self._order, (block.size, block.address))]
         del self._where[block.address]
 
+    def best_fit(self, size_bytes: int) -> Block | None:
+        """The smallest free block of at least that size, the lowest address of equals."""
+        index = bisect_left(self._order, (size_bytes, 0))
+        return self._where[self._order[index][1]] if index < len(self._order) else None
+
     def from_size(self, size_bytes: int) -> Iterator[Block]:
         """Free blocks of at least that size, the best fit first."""
         for index in range(bisect_left(self._order, (size_bytes, 0)), len(self._order)):

@@ -74,7 +74,9 @@ def predict_row(row: Measurement, architecture: Architecture, card: Card, cards:
     moments = {fused: "old and fused projections side by side", run: "warm-up or prefill"}
     rests = weight_rests(architecture, "fp16", cast("Quantization", quant))
     # the high end: what loading leaves beside the weights, and more rests
-    doubt = Range(-PRINTED_STEP_BYTES, rests, PRINTED_STEP_BYTES + 2 * rests + weights // 20 + above // 16)
+    doubt = Range(
+        -PRINTED_STEP_BYTES - above // 32, rests, PRINTED_STEP_BYTES + 2 * rests + weights // 20 + above // 16
+    )
     return sum_of(
         Part("weights", Range.exact(weights), quant),
         Part("kv_cache", Range.exact(cache), f"allocated at once for {length:,} positions × batch {batch}"),
