@@ -16,7 +16,7 @@ CITATIONS: dict[str, str] = {
     "optimum-gptq": "huggingface/optimum, tests/benchmark/README.md at 87fcf9f0 (2023-11-01)",
     "autoawq": "casper-hansen/AutoAWQ, README.md at 0.1.6, 0.1.8 and 2023-10-28",
     "exllama": "turboderp/exllama, README.md (2023-09-12)",
-    "torchao": "pytorch/ao, torchao/quantization/README.md and torchao/_models/llama/README.md (gpt-fast, plain weights)",
+    "torchao": "pytorch/ao, README.md of torchao/quantization and of torchao/_models/llama (gpt-fast, plain weights)",
     "llm-d-planner": "llm-d-incubation/llm-d-planner, docs/empirical-vllm-memory-results.md",
     "vllm-logs": "logs in vllm-project/vllm pull requests 3120, 10511, 12126, issues 6746, 10517, 12529, 13061, 15815; "
     "nlzy/vllm-gfx906 issue 10; genlm/genlm-backend issue 10; kyuz0/amd-strix-halo-vllm-toolboxes 5; hiyouga/EasyR1 "

@@ -36,8 +36,8 @@ each with its range: the driver's context by GPU generation and torch release (`
 A100's were read from optimum-benchmark and optimum-gptq, so these sources' device-wide figures are not blind), and
 the driver's own part of a card. Ranges were widened where rows fell outside, so *in range* is not blind either. No
 constant was read from the Qwen tables, but which logits old libraries keep between steps was checked on some of
-their rows. **Held out** were fitcheck (another card, library and author than the rest) for slack and exllama for the
-older engines: neither was looked at while the terms were written down. For AutoAWQ, exllama, GPTQ-for-LLaMa and
+their rows. **Held out** was fitcheck (another card, library and author than the rest): nothing was read from it while
+slack was derived from optimum-benchmark, and its reserved figures came nearer. For AutoAWQ, exllama, GPTQ-for-LLaMa and
 gpt-fast the sources of their time were read (`gpufit/accuracy/engines/`). No figure here was measured on a GPU of
 ours, and nothing is verified on CUDA beyond these rows.
 
@@ -67,12 +67,12 @@ Every row that is estimated more than 5 % too low belongs to one of these.
 - **gpt-fast at 32,768 positions and more**: keys and values repeated for every query head lie in two pools; the
   figures look as if each were held twice again. The high end counts that, the likely value does not.
 - **vLLM, memory outside torch**: two logs print 2 and 4 GB, and say themselves that another process or rank is in it.
-  CUDA graphs take what the model and the batch sizes make of them: a wide range. Which rank prints an activation peak is
-  not in the log: one row (+641 %) is from a rank without logits, the low end.
+  CUDA graphs take what the model and the batch sizes make of them: a wide range. Which rank prints an activation peak
+  is not in the log: one row (+641 %) is from a rank without logits, the low end.
 - **vLLM, weights**: Llama-3.1-405B-Instruct-FP8 leaves its attention in 16 bits, which the name of the format does
   not say (its own config.json does); Qwen3-32B-AWQ ran on a fork for gfx906 that keeps more; both are low.
-- **bert-base on a TITAN RTX, torch 1.4**: all kernels at once, before lazy loading; a context that nobody measured, hence
-  a wide range.
+- **bert-base on a TITAN RTX, torch 1.4**: all kernels at once, before lazy loading; a context that nobody measured,
+  hence a wide range.
 - **fitcheck on a T4**: how the cache was filled is not in the row, and with it neither the slack nor the prompt's
   temporaries.
 - **Checkpoints whose longest context differs from the catalog's entry**: old libraries kept rotary tables of
