@@ -25,7 +25,41 @@ TINY: dict[str, dict[str, Any]] = {
         "model_type": "bert", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1,
         "num_attention_heads": 4, "vocab_size": 100, "architectures": ["BertForMaskedLM"],
     },
+    "llava": {
+        "model_type": "llava", "architectures": ["LlavaForConditionalGeneration"], "image_token_index": 5,
+        "vision_config": {"model_type": "clip_vision_model", "hidden_size": 64, "intermediate_size": 128,
+                          "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 16, "patch_size": 8},
+        "text_config": {"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1,
+                        "num_attention_heads": 4, "vocab_size": 100},
+    },
+    "whisper": {
+        "model_type": "whisper", "architectures": ["WhisperForConditionalGeneration"], "d_model": 64,
+        "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 128, "decoder_ffn_dim": 128, "vocab_size": 100, "max_source_positions": 8,
+        "max_target_positions": 16, "num_mel_bins": 16, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+        "decoder_start_token_id": 3, "suppress_tokens": None, "begin_suppress_tokens": None,
+    },
+    "vit": {
+        "model_type": "vit", "architectures": ["ViTForImageClassification"], "hidden_size": 64, "image_size": 16,
+        "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 4, "patch_size": 8,
+    },
 }  # fmt: skip
+AUTO = {"llama": "AutoModelForCausalLM", "t5": "AutoModelForSeq2SeqLM", "bert": "AutoModelForMaskedLM",
+        "llava": "AutoModelForImageTextToText", "whisper": "AutoModelForSpeechSeq2Seq",
+        "vit": "AutoModelForImageClassification"}  # fmt: skip
+
+
+def example_inputs(name: str, torch: Any, model: Any) -> dict[str, Any]:
+    """What one forward pass of that kind of model takes."""
+    tokens = torch.tensor([[1, 2, 3]])
+    if name == "whisper":
+        return {"input_features": torch.zeros(1, 16, 16, dtype=model.dtype), "decoder_input_ids": tokens}
+    if name == "vit":
+        return {"pixel_values": torch.zeros(1, 3, 16, 16, dtype=model.dtype)}
+    if name == "llava":  # four patches stand for the picture
+        picture = torch.zeros(1, 3, 16, 16, dtype=model.dtype)
+        return {"input_ids": torch.tensor([[1, 5, 5, 5, 5, 2]]), "pixel_values": picture}
+    return {"input_ids": tokens, **({"decoder_input_ids": tokens} if name == "t5" else {})}
 
 
 def subject(name: str, where: str = "someone/some-model") -> Subject:
@@ -64,15 +98,14 @@ def test_the_program_runs_against_the_installed_libraries(name: str, quant: Any,
     getattr(transformers, raw["architectures"][0])(config).save_pretrained(tmp_path)
 
     code = loading_code(subject(name, str(tmp_path)), Workload(prompt_tokens=8, quant=quant, attention="eager"))
-    lines = [line for line in code.splitlines() if not line.startswith("tokenizer")]
+    lines = [line for line in code.splitlines() if not line.startswith(("tokenizer", "processor"))]
     scope: dict[str, Any] = {}
     exec("\n".join(lines).replace('device_map="cuda"', 'device_map="cpu"'), scope)
 
     model = scope["model"]
     assert type(model).__name__ == raw["architectures"][0]
-    assert auto_class(subject(name)) in code
-    tokens = torch.tensor([[1, 2, 3]])
-    inputs = {"input_ids": tokens, **({"decoder_input_ids": tokens} if name == "t5" else {})}
+    assert auto_class(subject(name)) == AUTO[name]
+    assert AUTO[name] in code
     with torch.no_grad():
-        assert torch.isfinite(model(**inputs).logits.float()).all()
+        assert torch.isfinite(model(**example_inputs(name, torch, model)).logits.float()).all()
     assert (getattr(model, "quantization_method", None) is not None) == (quant != "none")

@@ -13,6 +13,10 @@ _AUTO_CLASS = (
     ("ForMaskedLM", "AutoModelForMaskedLM"),
     ("ForPreTraining", "AutoModelForPreTraining"),
     ("ForSequenceClassification", "AutoModelForSequenceClassification"),
+    ("ForTokenClassification", "AutoModelForTokenClassification"),
+    ("ForQuestionAnswering", "AutoModelForQuestionAnswering"),
+    ("ForMultipleChoice", "AutoModelForMultipleChoice"),
+    ("ForImageClassification", "AutoModelForImageClassification"),
 )
 _AUTO_CLASS_OF_TASK = {
     "seq2seq": "AutoModelForSeq2SeqLM",
