@@ -120,3 +120,13 @@ def test_a_vision_towers_blocks_keep_no_cache() -> None:
     first, last = share_out(estimate(parse_config(TINY["llava"]), work), 2).cards
     assert first.blocks + last.blocks == 16
     assert first.kv_cache_bytes * 8 == last.kv_cache_bytes * 3  # 3 of 11 decoder blocks on the first card
+
+
+def test_cards_without_a_module_hold_nothing_not_even_a_context(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "gpt2", "--gpu", "t4x20", "--json"]) == 0
+    cards = json.loads(capsys.readouterr().out)["cards"]
+    empty = [card for card in cards if not card["weights_bytes"]]
+    assert len(empty) == 17
+    assert all(card["process"]["high_bytes"] == 0 for card in empty)
+    main(["check", "gpt2", "--gpu", "t4x20"])
+    assert "17 of the cards stay empty" in capsys.readouterr().out

@@ -6,7 +6,7 @@ from gpufit.facts.dtypes import DTYPE_BYTES
 from gpufit.memory.estimate import Estimate, decisive_phase
 from gpufit.memory.loading import load_temporaries
 from gpufit.memory.placement import Placed, place_modules
-from gpufit.memory.ranges import Range
+from gpufit.memory.ranges import ZERO, Range
 from gpufit.memory.slack import cache_growth, slack_of
 from gpufit.records import record
 
@@ -89,6 +89,11 @@ def share_out(estimate: Estimate, devices: int) -> Share:
 
 
 def _hold(e: Estimate, index: int, own: Placed, caching_blocks: int) -> CardShare:
+    if not own.weights_bytes:  # more cards than modules: nothing is ever started here
+        return CardShare(
+            index=index, blocks=0, weights_bytes=0, kv_cache_bytes=0, activations=ZERO, beside=ZERO, context=ZERO,
+            slack=ZERO, load_peak=ZERO,
+        )  # fmt: skip
     part = (own.caching_blocks, max(1, caching_blocks))
     _, activations = decisive_phase(e.architecture, e.workload, e.phases, e.kv_cache_bytes, part)
     residents = Range.exact(own.buffer_bytes + own.padding_bytes)

@@ -167,10 +167,13 @@ def _cards(check: Check, screen: Screen) -> list[str]:
             format_gib(card.process.likely_bytes), format_gib(card.load_peak.likely_bytes),
         )
         for card in share.cards
+        if card.weights_bytes
     ]  # fmt: skip
+    idle = len(share.cards) - len(rows)
     lines = table([header, *rows], right=[1, 2, 3, 4, 5])
     whole = f"All that stands above is card {share.fullest.index}'s, the fullest of {len(share.cards)}:"
-    return [*wrap(whole, screen.width), screen.paint(lines[0], "dim"), *lines[1:], ""]
+    rest = [f"{idle} of the cards stay{'s' if idle == 1 else ''} empty"] if idle else []
+    return [*wrap(whole, screen.width), screen.paint(lines[0], "dim"), *lines[1:], *rest, ""]
 
 
 def _limits(check: Check, screen: Screen) -> list[str]:
