@@ -12,69 +12,12 @@ from gpufit.memory.activations import estimate_phases, explain_phase
 from gpufit.memory.workload import Workload
 
 from .replayed import phase_differences
+from .shrunken import RECURRENT as FAMILIES
+from .shrunken import RECURRENT_EXPERTS as SPARSE
 
 pytest.importorskip("transformers", reason="the replay runs transformers' own code: pip install gpufit[measure]")
 
 WORST_PERCENT, MEDIAN_PERCENT = 2.0, 0.2
-
-_BASE: dict[str, Any] = {
-    "hidden_size": 96, "intermediate_size": 272, "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 16,
-    "num_hidden_layers": 4, "vocab_size": 997, "max_position_embeddings": 512, "pad_token_id": 0, "bos_token_id": 1,
-    "eos_token_id": 2,
-}  # fmt: skip
-_EXPERTS = {"num_experts": 8, "num_local_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 56}
-_SCAN = {"state_size": 13, "conv_kernel": 4, "time_step_rank": 5}
-_DUALITY = {"mamba_n_heads": 12, "mamba_d_state": 22, "mamba_n_groups": 2, "mamba_d_conv": 4, "mamba_chunk_size": 32}
-_DELTA = {
-    "linear_num_value_heads": 6, "linear_num_key_heads": 3, "linear_key_head_dim": 12, "linear_value_head_dim": 20,
-    "linear_conv_kernel_dim": 4, "shared_expert_intermediate_size": 40,
-}  # fmt: skip
-
-
-def _config(model_type: str, model_class: str, *parts: dict[str, Any], **more: Any) -> dict[str, Any]:
-    merged: dict[str, Any] = {"model_type": model_type, "architectures": [model_class], **_BASE}
-    for part in parts:
-        merged |= part
-    return merged | more
-
-
-FAMILIES: dict[str, dict[str, Any]] = {
-    "mamba": _config("mamba", "MambaForCausalLM", _SCAN),
-    "mamba-half": _config("mamba", "MambaForCausalLM", _SCAN, residual_in_fp32=False, use_bias=True),
-    "falcon_mamba": _config("falcon_mamba", "FalconMambaForCausalLM", _SCAN),
-    "mamba2": _config("mamba2", "Mamba2ForCausalLM", state_size=22, num_heads=12, n_groups=2, chunk_size=32),
-    "mamba2-wide": _config("mamba2", "Mamba2ForCausalLM", state_size=110, num_heads=12, n_groups=1, chunk_size=64),
-    "mamba2-chunks": _config("mamba2", "Mamba2ForCausalLM", state_size=110, num_heads=12, n_groups=1, chunk_size=32),
-    "bamba": _config("bamba", "BambaForCausalLM", _DUALITY, attn_layer_indices=[1, 3]),
-    "granitemoehybrid-dense": _config(
-        "granitemoehybrid", "GraniteMoeHybridForCausalLM", _DUALITY, num_local_experts=0, num_experts_per_tok=0,
-        shared_intermediate_size=210, layer_types=["mamba", "attention", "mamba", "mamba"],
-    ),
-    "qwen3_5": _config("qwen3_5_text", "Qwen3_5ForCausalLM", _DELTA, full_attention_interval=2),
-    "qwen3_5-square": _config(
-        "qwen3_5_text", "Qwen3_5ForCausalLM", _DELTA, full_attention_interval=4, linear_key_head_dim=40,
-        linear_value_head_dim=40,
-    ),
-    "lfm2": _config("lfm2", "Lfm2ForCausalLM", full_attn_idxs=[1, 3], conv_L_cache=4, block_auto_adjust_ff_dim=False),
-}  # fmt: skip
-# torch's grouped matrix product takes bfloat16 alone on the meta device
-SPARSE: dict[str, dict[str, Any]] = {
-    "jamba": _config(
-        "jamba", "JambaForCausalLM", _EXPERTS, mamba_d_state=13, mamba_d_conv=4, mamba_dt_rank=5, attn_layer_period=4,
-        attn_layer_offset=2,
-    ),
-    "granitemoehybrid": _config(
-        "granitemoehybrid", "GraniteMoeHybridForCausalLM", _DUALITY, _EXPERTS, shared_intermediate_size=40,
-        layer_types=["mamba", "attention", "mamba", "attention"], position_embedding_type="rope",
-    ),
-    "nemotron_h": _config(
-        "nemotron_h", "NemotronHForCausalLM", _EXPERTS, hybrid_override_pattern="ME*-M*", mamba_num_heads=12,
-        mamba_head_dim=16, ssm_state_size=22, n_groups=2, chunk_size=32, n_routed_experts=8, n_shared_experts=1,
-        moe_shared_expert_intermediate_size=72, moe_latent_size=64,
-    ),
-    "qwen3_next": _config("qwen3_next", "Qwen3NextForCausalLM", _DELTA, _EXPERTS, mlp_only_layers=[2]),
-    "qwen3_5_moe": _config("qwen3_5_moe_text", "Qwen3_5MoeForCausalLM", _DELTA, _EXPERTS),
-}  # fmt: skip
 
 
 _NARROW = {"mamba_n_heads": 2, "mamba_d_state": 3, "mamba_chunk_size": 8, "mamba_n_groups": 1}

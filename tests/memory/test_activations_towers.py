@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from statistics import median
-from typing import Any
 
 import pytest
 
@@ -12,37 +11,11 @@ from gpufit.memory.activations import estimate_phases
 from gpufit.memory.workload import Workload
 
 from .replayed import phase_differences
+from .shrunken import TOWERS
 
 pytest.importorskip("transformers", reason="the replay runs transformers' own code: pip install gpufit[measure]")
 
 WORST_PERCENT, MEDIAN_PERCENT = 2.0, 0.2
-
-_PICTURE: dict[str, Any] = {
-    "hidden_size": 72, "num_hidden_layers": 3, "num_attention_heads": 9, "intermediate_size": 250, "image_size": 96,
-    "patch_size": 8,
-}  # fmt: skip
-_WORDS: dict[str, Any] = {
-    "vocab_size": 997, "hidden_size": 72, "num_hidden_layers": 3, "num_attention_heads": 9, "intermediate_size": 270,
-    "max_position_embeddings": 77, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
-_SMALL = {**_PICTURE, "image_size": 24}
-TOWERS: dict[str, dict[str, Any]] = {
-    "vit": {"model_type": "vit", "architectures": ["ViTForImageClassification"], **_PICTURE},
-    "vit-one-layer": {"model_type": "vit", "architectures": ["ViTModel"], **_PICTURE, "num_hidden_layers": 1},
-    "dinov2": {"model_type": "dinov2", "architectures": ["Dinov2Model"], **_PICTURE},
-    "dinov2-gated": {"model_type": "dinov2", "architectures": ["Dinov2Model"], **_PICTURE, "use_swiglu_ffn": True},
-    "clip": {"model_type": "clip", "architectures": ["CLIPModel"], "text_config": _WORDS, "vision_config": _PICTURE},
-    "clip-text-decides": {
-        "model_type": "clip", "architectures": ["CLIPModel"], "text_config": _WORDS, "vision_config": _SMALL,
-    },
-    "clip-gelu": {"model_type": "clip_vision_model", "architectures": ["CLIPVisionModel"], **_PICTURE,
-                  "hidden_act": "gelu"},
-    "clip-text": {"model_type": "clip_text_model", "architectures": ["CLIPTextModelWithProjection"], **_WORDS},
-    "siglip": {
-        "model_type": "siglip", "architectures": ["SiglipModel"], "text_config": _WORDS, "vision_config": _PICTURE,
-    },
-    "siglip-vision": {"model_type": "siglip_vision_model", "architectures": ["SiglipVisionModel"], **_PICTURE},
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TOWERS)

@@ -16,7 +16,7 @@ from real_models import SMALL
 from tiny_encoders_and_towers import CASES
 from tiny_moe_and_hybrid import TINY
 
-from gpufit.errors import Undecided, UnknownFamily, Unsupported, UsageError
+from gpufit.errors import Undecided, Unsupported, UsageError
 from gpufit.facts.read import parse_config
 from gpufit.memory.weights import count_weights
 from gpufit.memory.workload import Quantization, Workload
@@ -93,10 +93,33 @@ def test_what_cannot_be_replayed_is_refused(changes: dict[str, Any], error: type
 
 
 def test_a_family_without_code_or_that_needs_values_says_so() -> None:
-    with pytest.raises(UnknownFamily, match="orion"):
+    with pytest.raises(Undecided, match="has no model_type 'orion'"):
         replay_config({"model_type": "orion"}, WORK)
-    with pytest.raises(Undecided, match="LEDForConditionalGeneration cannot be replayed"):
-        replay_config(SEEING["LEDForConditionalGeneration"], WORK)
+    raw = SEEING["BartForSequenceClassification"]  # it looks for the end-of-sequence tokens
+    with pytest.raises(Undecided, match="BartForSequenceClassification cannot be replayed"):
+        replay_config(raw, WORK)
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "fp32"])
+def test_experts_are_multiplied_in_every_dtype(dtype: str) -> None:
+    replay = replay_config(TINY["mixtral"], Workload(prompt_tokens=12, dtype=dtype))
+    assert {"_grouped_mm", "empty_strided"} & {event.op for event in replay.recording.events}
+
+
+def test_a_window_is_what_decode_holds_after_a_long_prompt() -> None:
+    """Window 5: the prompt's keys and values are let go with the first new token, so two prompts end alike."""
+    short, long = (
+        replay_config(TINY["mixtral-window"], Workload(prompt_tokens=tokens, new_tokens=4, dtype="bf16"))
+        for tokens in (16, 64)
+    )
+    # what is left is the ids, at most once as they were and once with the next token: 8 bytes for 48 tokens more
+    assert 8 * 48 <= long.phases[1].peak.above_bytes - short.phases[1].peak.above_bytes <= 2 * 8 * 48
+
+
+def test_the_class_is_the_one_that_the_estimate_takes_where_the_configuration_names_none() -> None:
+    named = SEEING["LlavaForConditionalGeneration"]
+    unnamed = {key: value for key, value in named.items() if key != "architectures"}
+    assert [p.peak for p in replay_config(unnamed, WORK).phases] == [p.peak for p in replay_config(named, WORK).phases]
 
 
 def test_a_training_step_holds_states_saved_activations_and_gradients() -> None:

@@ -5,7 +5,7 @@ Each mirrors a branch of PyTorch 2.13 that asks ``is_cuda()``; without it the co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -67,3 +67,25 @@ def cuda_behaviour(capability: Capability) -> Iterator[None]:
         yield
     finally:
         library._destroy()
+
+
+def kernel_rules() -> dict[Any, Callable[..., Any]]:
+    """Operators whose meta kernel takes less than CUDA's: what CUDA allocates, as operators that the tracker sees."""
+    import torch
+
+    def grouped_mm(left: Any, right: Any, offsets: Any = None, bias: Any = None, out_dtype: Any = None) -> Any:
+        """aten/src/ATen/native/cuda/GroupedBlas.cpp, _grouped_mm_cuda: fp16 and fp32 too, by a loop over the groups.
+
+        The result is create_grouped_gemm_output_tensor's (GroupedMMUtils.h): rows padded to 16 bytes. The few pointers
+        that the fused bf16 kernel lays out per group are left out.
+        """
+        groups = () if left.dim() != right.dim() else (right.shape[0] if left.dim() == 3 else offsets.shape[0],)
+        rows = left.shape[1] if left.dim() == 3 and right.dim() == 2 else left.shape[-2]
+        shape = (*groups, rows, right.shape[-1])
+        dtype = out_dtype or left.dtype
+        padded = -(-shape[-1] * dtype.itemsize // 16) * 16 // dtype.itemsize
+        strides = (*((rows * padded,) if groups else ()), padded, 1)
+        return torch.empty_strided(shape, strides, dtype=dtype, device=left.device)
+
+    aten: Any = torch.ops.aten
+    return {aten._grouped_mm.default: grouped_mm}

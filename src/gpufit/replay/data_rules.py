@@ -1,6 +1,8 @@
 """Answers where the modelling code asks for values that a tensor without data cannot give. Each rule is stated.
 
-- A truth asked of a mask is True: batches are unpadded, so every mask test ("are all positions kept?") holds.
+- Batches are unpadded and hold nothing special, so a truth asked of a mask is the usual one: ``all()`` is True (every
+  position is kept, every number finite), ``any()`` is False (no padding, no infinity, no token marked for global
+  attention), and any other truth value is True.
 """
 
 from __future__ import annotations
@@ -14,26 +16,35 @@ if TYPE_CHECKING:
     import torch
 
 
-def answer_item(tensor: torch.Tensor) -> Any:
-    """``.item()``, ``bool()`` and ``if tensor``: True for a truth value, else undecided; the CPU's are real."""
-    import torch
-
-    if tensor.device.type != "meta":
-        from torch.utils._python_dispatch import _disable_current_modes
-
-        with _disable_current_modes():
-            return tensor.item()
-    if tensor.dtype is torch.bool:
-        return True
-    raise Undecided(
-        f"the modelling code reads a {str(tensor.dtype).removeprefix('torch.')} value that depends on the data",
-        hint="a replay has shapes but no values",
-    )
-
-
 def data_rules() -> dict[Any, Callable[..., Any]]:
-    """Overloads of aten operators that have no meta kernel, and the rule that stands in for each."""
+    """Overloads of aten operators that ask for data, and the rule that stands in for each."""
     import torch
+    from torch.utils.weak import WeakIdKeyDictionary
 
     aten: Any = torch.ops.aten
-    return {aten._local_scalar_dense.default: answer_item}
+    exceptions: Any = WeakIdKeyDictionary()  # what any() returned
+
+    def ask_any(operator: Any) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            result = operator(*args, **kwargs)
+            exceptions[result] = True
+            return result
+
+        return run
+
+    def answer(tensor: torch.Tensor) -> Any:
+        """``.item()``, ``bool()`` and ``if tensor``; the CPU's own values are real."""
+        if tensor.device.type != "meta":
+            from torch.utils._python_dispatch import _disable_current_modes
+
+            with _disable_current_modes():
+                return tensor.item()
+        if tensor.dtype is torch.bool:
+            return tensor not in exceptions
+        raise Undecided(
+            f"the modelling code reads a {str(tensor.dtype).removeprefix('torch.')} value that depends on the data",
+            hint="a replay has shapes but no values",
+        )
+
+    questions = (aten.any.default, aten.any.dim, aten.any.dims)
+    return {aten._local_scalar_dense.default: answer, **{operator: ask_any(operator) for operator in questions}}

@@ -12,6 +12,7 @@ from gpufit.memory.activations import estimate_phases
 from gpufit.memory.kv_cache import count_cache
 from gpufit.memory.runtime import CUBLAS_WORKSPACE, runtime_fact
 from gpufit.memory.workload import Workload
+from gpufit.records import replace
 from gpufit.replay.allocator_options import AllocatorOptions
 from gpufit.replay.record import PhaseReplay, Replay
 from gpufit.replay.recording import Recording, find_peaks
@@ -165,10 +166,17 @@ def closed_forms(architecture: Architecture | None, workload: Workload) -> dict[
         phases = estimate_phases(architecture, workload)
     except (Undecided, Unsupported):
         return {}
-    return {
-        phase.name: phase.activation_bytes + count_cache(architecture, workload, after_prefill=phase.name != "decode")
-        for phase in phases
-    }
+    return {phase.name: phase.activation_bytes + _cache_bytes(architecture, workload, phase.name) for phase in phases}
+
+
+def _cache_bytes(architecture: Architecture, workload: Workload, phase: str) -> int:
+    """The cache that lies there in that phase. Of the new tokens the last is chosen and never fed back."""
+    if phase == "encode":
+        return 0
+    if phase == "prefill":
+        return count_cache(architecture, workload, after_prefill=True)
+    fed = workload.new_tokens - (0 if architecture.is_encoder_decoder else 1)
+    return count_cache(architecture, replace(workload, new_tokens=fed))
 
 
 def require_libraries(what: str = "a replay runs the real modelling code") -> None:

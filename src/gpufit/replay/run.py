@@ -59,10 +59,12 @@ def make_tracker(device_type: str, capability: Capability | None) -> Tracker:
     """A tracker with the rules that tensors without data need."""
     if device_type != "meta":
         return Tracker(device_type)
+    from gpufit.replay.cuda_ops import kernel_rules
     from gpufit.replay.data_rules import data_rules
     from gpufit.replay.quantized import bitsandbytes_rules
 
-    return Tracker(device_type, {**data_rules(), **(bitsandbytes_rules(capability) if capability else {})})
+    cuda = {**kernel_rules(), **bitsandbytes_rules(capability)} if capability else {}
+    return Tracker(device_type, {**data_rules(), **cuda})
 
 
 def resident_tensors(model: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:

@@ -89,13 +89,18 @@ class Tracker:
         from torch.utils._python_dispatch import TorchDispatchMode
 
         tracker, rules = self, self.rules
+        running: list[Any] = []  # a rule may call the operator that it stands in for
 
         class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignore]
             def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 rule = rules.get(func)
-                if rule is not None:
-                    with self:
-                        return rule(*args, **(kwargs or {}))
+                if rule is not None and func not in running:
+                    running.append(func)
+                    try:
+                        with self:
+                            return rule(*args, **(kwargs or {}))
+                    finally:
+                        running.pop()
                 result = func(*args, **(kwargs or {}))
                 tracker.see(result, func.overloadpacket.__name__)
                 return result

@@ -35,8 +35,8 @@ def _moments(block: Block, setting: Setting) -> Contest:
     return contenders(decoder_moments(block, setting))
 
 
-def plan_decoder(block: Block, architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
-    """Prefill and decode of a decoder with one kind of block."""
+def plan_decoder(block: Block, architecture: Architecture, workload: Workload, extra: int = 0) -> tuple[Course, ...]:
+    """Prefill and decode of a decoder with one kind of block; ``extra`` is its letter X."""
     stack = architecture.stacks[0]
     return tuple(
         Course(
@@ -57,7 +57,7 @@ def plan_decoder(block: Block, architecture: Architecture, workload: Workload) -
                             eager_only=block.eager_only,
                         ),
                     ),
-                    stack_sizes(architecture, workload, stack, queries=step.queries, keys=step.keys),
+                    stack_sizes(architecture, workload, stack, queries=step.queries, keys=step.keys, extra=extra),
                 ),
             ),
         )

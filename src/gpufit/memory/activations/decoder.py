@@ -41,6 +41,7 @@ from gpufit.memory.activations.symbols import (
     T,
     V,
     W,
+    X,
     as_expr,
     b,
     f,
@@ -94,6 +95,7 @@ class Block:
     repeats: bool = True  # repeat_kv in eager attention of grouped queries
     table: Expr = NOTHING
     tables: int = 1  # pairs of cos and sin
+    gathers: bool = False  # cos and sin are gathered from a copied fp32 table of X positions (GPT-J)
     frees_input: bool = False  # the MLP's input dies once its first projection is done (OPT rebinds the name)
     eager_only: bool = False
     logits_copies: int = 1
@@ -130,7 +132,9 @@ def score_bytes(block: Block, c: Setting) -> Expr:
 def ambient(block: Block, c: Setting) -> Expr:
     """What lives all through the forward pass besides the stream: ids, position tables, masks."""
     alive = 8 * (P if c.decode else T) + block.table
-    if block.rotary == "complex":
+    if block.gathers:
+        alive = alive + 4 * (X * D) + S * D * (8 + b) + 8 * S
+    elif block.rotary == "complex":
         alive = alive + 4 * (S * D) + 8 * S
     elif block.rotary != "none":
         # cos and sin: one row per position (position_ids is not expanded over the batch)
@@ -316,10 +320,10 @@ def _attention_moments(block: Block, c: Setting, stream: Expr, around: Expr) -> 
                 block.named_scores * (A * b) + stream + projections + T * b * block.output + around,
                 "probabilities, the heads' outputs and their projection",
             ),
-            # torch.matmul lays each operand out whole when it cannot be viewed as one batch
+            # torch.matmul lays each operand out whole when it cannot be viewed as one batch: one sequence can
             Moment(
                 "attention product",
-                A * b + stream + projections + (P * q * b if c.shared else NOTHING) + around,
+                A * b + stream + projections + (P * q * b if c.shared and c.batched else NOTHING) + around,
                 "scores beside the one key head, repeated for the product",
             ),
         ]
@@ -332,11 +336,22 @@ def _attention_moments(block: Block, c: Setting, stream: Expr, around: Expr) -> 
         scaled = P * (4 * (k if c.shared and not block.repeats else NOTHING))
         repeated = P * (4 * (q + o)) if block.repeats else NOTHING
         grown = stream + projections + repeated + wide + T * (4 * q) + around
+        copied = block.repeats or c.batched  # one key head of one sequence is multiplied as a view
         return [
             Moment(
                 "attention product",
-                grown + P * (4 * q) + scaled + 4 * A,
+                grown + (P * (4 * q) if copied else NOTHING) + scaled + 4 * A,
                 "the unfused fallback: scaled queries and keys, their product",
+            ),
+            Moment(
+                "attention values",
+                grown + (P * (4 * o) if copied and not block.repeats else NOTHING) + 4 * A + T * (4 * o),
+                "the unfused fallback: scaled queries, softmax, the one value head laid out, the product",
+            ),
+            Moment(
+                "attention result",
+                grown + A * (4 + b if c.half else 4) + T * ((4 + b) * o if c.half else 4 * o),
+                "the unfused fallback: scaled queries, softmax and product, each with its copy in half precision",
             ),
             Moment(
                 "attention scores",

@@ -1,4 +1,4 @@
-"""DeepSeek-V4 (transformers 5.23.0, models/deepseek_v4/modeling_deepseek_v4.py), eager attention only: an upper bound.
+"""DeepSeek-V4 (transformers 5.23.0, models/deepseek_v4/modeling_deepseek_v4.py), eager attention only.
 
 The residual is m parallel streams, m·h wide (hyper-connections). While a block runs live the streams that came into
 the layer, the block's input before and after its norm, the embeddings; between attention and MLP the streams of both.
@@ -10,7 +10,8 @@ pairs of queries and compressed entries. The sinks are fp32, so appending them m
 waiting tokens are views that keep the whole prompt's projections alive until the first new token: U numbers. The
 indexer's i-wide queries score y entries for each of n heads in fp32: the product, its relu, the scaled copy.
 
-Where the real code frees a tensor early, the bound keeps it: it takes the widest layer kind for every layer.
+An upper bound where layers differ, since it takes the widest layer kind for every layer, and in decode, whose cache
+is counted with the most tokens that can wait for their compression.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from gpufit.memory.activations.symbols import (
     e,
     h,
     i,
+    k,
     m,
     n,
     p,
@@ -60,6 +62,11 @@ def _moments(c: Setting) -> Contest:
     inside = outside + T * b * (2 * h)  # the block's input, before and after its norm
     scores = H * (B * N + y)
     queries = T * b * q
+    # keys beside their compressed entries, the longer mask
+    # the MLP runs beside the attention's output, its probabilities (`attn_output, _`) and both layers of streams
+    feeding = outside + streams * b + T * b * (2 * h) + scores * b + around
+    attending = inside + around + queries + p * k * b + y * b + B * N * b
+    laid_out = p * q * b if c.batched else NOTHING  # torch.matmul repeats the one key head once there are two sequences
     rotated = T * (8 * r) + queries  # fp32 products of the rotary slice, and the joined heads
     rows = T * e
     routing = rows * 40 + T * E * 12 + T * b * h
@@ -72,21 +79,22 @@ def _moments(c: Setting) -> Contest:
             Moment("index product",
                    inside + around + queries + 4 * (n * y) + 4 * (y * s) + T * (8 * i) + T * b * (3 * i),
                    "the indexer's fp32 queries, its keys laid out per query, their product"),
-            Moment("attention scores",
-                   inside + around + queries + 2 * (p * q * b) + scores * (8 + (2 * b if c.half else b)) + y * b
-                   + B * N * b,
-                   "keys and values of every head; scores, with the fp32 "
-                   "sink in fp32, softmax, its copy; queries; the longer mask"),
+            Moment("attention scores", attending + scores * (8 + (2 * b if c.half else b)),
+                   "scores, with the fp32 sink in fp32, softmax, its copy; queries; the longer mask"),
+            Moment("attention product", attending + scores * (8 + (b if c.half else NOTHING)) + laid_out + queries,
+                   "values laid out for every head; the fp32 scores and their softmax, its copy, the product"),
             Moment("attention output", inside + around + scores * b + 3 * queries + rotated,
                    "probabilities, the heads' outputs before and after rotating back"),
-            Moment("experts", inside + around + rows * b * (h + 7 * w) + routing,
+            Moment("experts", feeding + T * b * h + rows * b * (h + 7 * w) + routing,
                    "rows sorted by expert, gate and up, both clamped, activation and product"),
-            Moment("experts joined", inside + around + rows * (2 * b * h + 8 * h) + routing,
-                   "sorted rows, down projection, fp32 rows weighted and in order"),
-            Moment("shared expert", inside + around + T * b * (h + 5 * u) + routing,
+            Moment("experts joined", feeding + T * b * h + rows * (b * (4 * h)) + routing,
+                   "sorted rows, down projection, rows weighted and in order"),
+            Moment("shared expert", feeding + T * b * h + T * b * (h + 5 * u) + routing,
                    "gate and up, both clamped, and their product; the routed experts' output"),
-            Moment("mixing", outside + around + 3 * (streams * b) + streams * (8 if c.half else 4),
-                   "the streams that came in, mixed, expanded and summed, and the fp32 copies of a norm"),
+            Moment("mixing", feeding + streams * (8 if c.half else 4),
+                   "the streams that came in and those after attention, the fp32 copies of a norm"),
+            Moment("expanding", feeding + T * b * (2 * h) + 3 * (streams * b),
+                   "the streams after attention, the MLP's output for every stream, the mixed streams and their sum"),
             Moment("logits", 8 * (B * V) + before + around,
                    "the logits of one position per sequence and their fp32 copy"),
         )
@@ -123,7 +131,7 @@ def _letters(architecture: Architecture, sizes: Sizes, cached: int, prompt: int)
         if "compressor" in group.name and group.name.endswith(("kv_proj.weight", "gate_proj.weight")):
             kept += group.shape[0] * sum(map(len, group.indices))
     return sizes._replace(
-        U=sizes.B * prompt * kept,
+        U=sizes.B * prompt * kept if sizes.S > 1 else 0,
         s=width // heads if heads else 0,
         m=streams,
         n=heads,

@@ -49,7 +49,7 @@ BLOCKS: dict[str, Block] = {
     "gpt_neo": replace(GPT2, projections=q + k + v, scores="fp32", eager_only=True),
     # FalconDecoderLayer: attention and MLP side by side; softmax in the model's dtype
     "falcon": FALCON,
-    # GPTJBlock: scores from fp32 queries and keys; NewGELU
+    # GPTJBlock: scores from fp32 queries and keys; NewGELU; embed_positions is an fp32 buffer of every layer
     "gptj": Block(
         mlp=GELU_TANH,
         norm="layer",
@@ -59,6 +59,7 @@ BLOCKS: dict[str, Block] = {
         scores="fp32",
         previous_scores=1,
         eager_only=True,
+        gathers=True,
     ),
     # BloomBlock: ALiBi (batch·heads, 1, keys) lives on; scores, masked scores and their fp32 softmax
     "bloom": Block(
@@ -81,4 +82,5 @@ def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
     block = BLOCKS[architecture.form]
     if block is FALCON and any(group.name.endswith("ln_mlp.weight") for group in architecture.tensors.groups):
         block = FALCON_TWO_NORMS
-    return plan_decoder(block, architecture, workload)
+    positions = next((g.shape[0] for g in architecture.tensors.groups if g.name.endswith(".embed_positions")), 0)
+    return plan_decoder(block, architecture, workload, extra=positions)

@@ -44,9 +44,11 @@ def latent_attention(c: Setting, *, indexed: bool = False) -> tuple[Moment, ...]
             Moment(
                 "attention scores", A * upcast + locals_, "scores, softmax, its copy, expanded keys and values, queries"
             ),
-            # torch.matmul lays the values, a view of the expanded projection, out whole
+            # torch.matmul lays the values, a view of the expanded projection, out whole where there are two sequences
             Moment(
-                "attention product", A * b + P * b * o + T * b * o + locals_, "probabilities and the values laid out"
+                "attention product",
+                A * b + (P * b * o if c.batched else as_expr(0)) + T * b * o + locals_,
+                "probabilities and the values laid out",
             ),
         )
     masked = M * b if c.masked else as_expr(0)

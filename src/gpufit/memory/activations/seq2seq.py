@@ -14,7 +14,7 @@ from gpufit.memory.activations.courses import Course
 from gpufit.memory.activations.quantized import linear_moments
 from gpufit.memory.activations.setting import Contest, Moment, PhaseName, Setting, contenders
 from gpufit.memory.activations.sizes import settle, stack_sizes
-from gpufit.memory.activations.symbols import NOTHING, A, B, H, N, P, S, T, V, X, Y, Z, b, f, h, k, o, q, v
+from gpufit.memory.activations.symbols import NOTHING, A, B, Expr, H, N, P, S, T, V, X, Y, Z, b, f, h, k, o, q, v
 from gpufit.memory.workload import Workload
 
 _ONE_TABLE = ("pegasus", "marian", "blenderbot", "blenderbot-small")  # positions are not expanded over the batch
@@ -58,7 +58,7 @@ def t5_encoder(c: Setting) -> list[Moment]:
     entry = T * b * h if c.deep else NOTHING  # the embeddings
     around = 16 * T + H * (N * b)
     kept = A * b if eager else NOTHING
-    width = (10 * f if c.gated else 6 * f) if fp16 else b * ((4 if c.gated else 2) * f)
+    width = t5_width(c)
     attention = T * b * (3 * q + h) + residual + entry + around
     copies = H * (N * b) * (2 if c.masked else 1)  # laid out whole, then padded where rows are not on 16 bytes
     feeding = T * b * h + 2 * residual + entry + kept + around
@@ -80,6 +80,13 @@ def t5_encoder(c: Setting) -> list[Moment]:
         *linear_moments(c, "up projection", h, f, feeding + (T * b * f if c.gated else NOTHING)),
         *([] if fp16 else linear_moments(c, "down projection", f, h, feeding + T * b * f)),
     ]
+
+
+def t5_width(c: Setting) -> Expr:
+    """T5's MLP at its widest, bytes per token: in fp16 the activation beside its cast to fp32."""
+    if c.dtype == "fp16":
+        return 10 * f if c.gated else 6 * f
+    return b * ((4 if c.gated else 2) * f)
 
 
 def whisper_encoder(c: Setting) -> list[Moment]:
@@ -111,9 +118,13 @@ def decoder_step(c: Setting, form: str) -> list[Moment]:
     """One new token per sequence. ``prefill`` also fills the cross-attention cache; ``decode`` grows the other."""
     around = Z * h * b + (Z * X * b if form == "whisper" else 8 * Z) + 8 * P
     logits = B * V * b
+    before = 4 * (B * V) if c.decode else NOTHING  # the last step's fp32 logits
+    width = t5_width(c) if form == "t5" else b * (2 * f)
     moments = [
         Moment(
-            "mlp", T * b * (2 * f + 6 * h) + around, "before and after the activation, residuals, the encoder's output"
+            "mlp",
+            T * width + T * b * (6 * h) + before + around,
+            "before and after the activation, residuals, the encoder's output",
         ),
         Moment("cross-attention", 2 * (Y * b) + T * b * (3 * q + 4 * h) + around, "scores over the encoder's tokens"),
     ]
