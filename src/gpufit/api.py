@@ -79,7 +79,7 @@ def check(
     workload, notes = plan_workload(subject.architecture, device, request)
     return check_fit(
         subject, workload, device,
-        reserve_bytes=parse_reserve(reserve), larger=lambda: _larger_cards(device, environment), notes=notes,
+        reserve_bytes=parse_reserve(reserve), larger=lambda: larger_cards(device, environment), notes=notes,
     )  # fmt: skip
 
 
@@ -348,7 +348,7 @@ def card_facts(environ: Mapping[str, str]) -> Callable[[str], Card]:
     return find
 
 
-def _larger_cards(device: Device, environ: Mapping[str, str]) -> tuple[Device, ...]:
+def larger_cards(device: Device, environ: Mapping[str, str]) -> tuple[Device, ...]:
     """Cards of the table with more memory than this one, smallest first."""
     from gpufit.devices.table import load_gpus
 

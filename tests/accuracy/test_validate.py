@@ -108,13 +108,14 @@ def test_worst_rows_show_their_breakdown_and_the_plot_is_drawn(
     assert "big: measured 500,000,000" in picture
 
 
-def test_training_rows_are_refused_with_the_reason(tmp_path: Path) -> None:
+def test_a_training_row_without_a_length_is_refused_with_the_reason(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text(
-        "architecture,metric,measured_bytes,optimizer\ngpt2,torch_max_allocated,5,adamw\n", encoding="utf-8"
+        "architecture,metric,measured_bytes,optimizer,engine\ngpt2,torch_max_allocated,5,adamw,transformers\n",
+        encoding="utf-8",
     )
     (comparison,) = validate(path, environ={}).comparisons
-    assert comparison.reason == "training is not estimated yet"
+    assert comparison.reason == "the row states no length of its sequences"
 
 
 def test_published_figures_are_met() -> None:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from gpufit.accuracy.training.row import TrainingRow, parse_training
 from gpufit.errors import BadFile
 from gpufit.records import record
 
@@ -50,6 +51,7 @@ class Measurement:
     tensor_parallel: int | None
     measured_bytes: int | None
     training: bool
+    training_row: TrainingRow | None = None
     problem: str = ""
 
 
@@ -136,5 +138,5 @@ def _measurement(row: Mapping[str | None, object], line: int, training: bool) ->
         prompt_tokens=whole("prompt_tokens", 1), new_tokens=whole("new_tokens", 0), kv_tokens=whole("kv_tokens", 1),
         max_model_len=whole("max_model_len", 1), max_num_batched_tokens=whole("max_num_batched_tokens", 1),
         tensor_parallel=whole("tensor_parallel", 1), measured_bytes=measured, training=training,
-        problem="; ".join(problems),
+        training_row=parse_training(text, whole) if training else None, problem="; ".join(problems),
     )  # fmt: skip

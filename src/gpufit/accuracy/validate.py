@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from gpufit.accuracy.cards import Card, split_count
 from gpufit.accuracy.engines import predictor_of
 from gpufit.accuracy.measurements import Measurement
-from gpufit.accuracy.prediction import Part, Refusal
+from gpufit.accuracy.prediction import Part, Prediction, Refusal
 from gpufit.accuracy.summary import Summary, summarize
 from gpufit.errors import GpufitError
 from gpufit.facts.architecture import Architecture
@@ -67,9 +67,7 @@ def compare(row: Measurement, *, find_architecture: FindArchitecture, find_card:
     """One row; whatever gpufit refuses becomes the row's reason."""
     if row.problem:
         return Comparison(row=row, reason=row.problem)
-    if row.training:
-        return Comparison(row=row, reason="training is not estimated yet")
-    predict = predictor_of(row.engine)
+    predict = _predict_training if row.training else predictor_of(row.engine)
     if isinstance(predict, Refusal):
         return Comparison(row=row, reason=predict.reason)
     try:
@@ -83,3 +81,9 @@ def compare(row: Measurement, *, find_architecture: FindArchitecture, find_card:
     if isinstance(found, Refusal):
         return Comparison(row=row, reason=found.reason)
     return Comparison(row=row, predicted=found.range, estimate=found.estimate, parts=found.parts)
+
+
+def _predict_training(row: Measurement, architecture: Architecture, card: Card, cards: int) -> Prediction | Refusal:
+    from gpufit.accuracy.training.predict import predict_training
+
+    return predict_training(row, architecture, card)

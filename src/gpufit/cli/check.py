@@ -9,6 +9,10 @@ from gpufit.cli.output import screen, write_json, write_lines
 if TYPE_CHECKING:
     from gpufit.cli import options
 
+TRAINING_OPTIONS = (
+    "micro_batch", "seq", "grad_accum", "precision", "optimizer", "checkpointing", "lora_r", "lora_targets",
+    "modules_to_save", "dora", "kbit_prepare", "no_kbit_prepare", "loss", "packing", "sharding", "offload",
+)  # fmt: skip
 EXIT_CODES = {"fits": 0, "tight": 0, "no": 1, "unknown": 3}
 
 
@@ -33,8 +37,34 @@ def run(
     strict: options.Strict = False,
     code: options.Code = False,
     as_json: options.Json = False,
+    train: options.Train = None,
+    micro_batch: options.MicroBatch = None,
+    seq: options.Seq = None,
+    grad_accum: options.GradAccum = None,
+    precision: options.Precision = None,
+    optimizer: options.Optimizer = None,
+    checkpointing: options.Checkpointing = None,
+    lora_r: options.LoraR = None,
+    lora_targets: options.LoraTargets = None,
+    modules_to_save: options.ModulesToSave = None,
+    dora: options.Dora = False,
+    kbit_prepare: options.KbitPrepare = False,
+    no_kbit_prepare: options.NoKbitPrepare = False,
+    loss: options.Loss = None,
+    packing: options.Packing = False,
+    sharding: options.Sharding = None,
+    offload: options.Offload = None,
 ) -> int:
-    """Say whether a model fits, why, and what would make it fit."""
+    """Say whether a model fits, why, and what would make it fit; with --train, whether it can be trained so."""
+    asked = dict(locals())
+    if train is not None:
+        from gpufit.cli.training import run_training
+
+        return _exit_code(run_training(model, asked, code=code, as_json=as_json), strict)
+    if any(asked[name] not in (None, False) for name in TRAINING_OPTIONS):
+        from gpufit.cli.training import refuse_without_train
+
+        refuse_without_train(asked)
     from gpufit.api import check
 
     result = check(
@@ -57,6 +87,8 @@ def run(
         from gpufit.render.check_text import render_check
 
         write_lines(render_check(result, screen()))
-    if strict and result.verdict == "tight":
-        return EXIT_CODES["no"]
-    return EXIT_CODES[result.verdict]
+    return _exit_code(result.verdict, strict)
+
+
+def _exit_code(verdict: str, strict: bool) -> int:
+    return EXIT_CODES["no" if strict and verdict == "tight" else verdict]

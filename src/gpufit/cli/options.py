@@ -115,3 +115,39 @@ Sort = Annotated[
         autocompletion=complete_word("verdict.listing", "SORT_KEYS"),
     ),
 ]
+
+Train = Annotated[str | None, typer.Option(help="Train it instead: full, lora or qlora.")]
+MicroBatch = Annotated[int | None, typer.Option(help="Training: sequences at a time on each GPU (8).")]
+Seq = Annotated[int | None, typer.Option(help="Training: tokens of a sequence (1024, or the model's maximum).")]
+GradAccum = Annotated[int | None, typer.Option(help="Training: micro-batches before each optimizer step (1).")]
+Precision = Annotated[
+    str | None, typer.Option(help="Training: fp32, bf16, fp16, amp-bf16 or amp-fp16; the checkpoint's own by default.")
+]
+Optimizer = Annotated[
+    str | None,
+    typer.Option(
+        help="Training: adamw-fused (default), adamw-foreach, adamw-loop, adamw-8bit, paged-adamw-8bit, "
+        "paged-adamw-32bit, adafactor, sgd, sgd-momentum, lion, lion-8bit or galore."
+    ),
+]
+Checkpointing = Annotated[
+    str | None, typer.Option(help="Training: none, full or selective; full where k-bit preparation runs.")
+]
+LoraR = Annotated[int | None, typer.Option("--lora-r", help="Training: rank of the adapters (8).")]
+LoraTargets = Annotated[
+    str | None, typer.Option(help="Training: q_proj,v_proj or all-linear; peft's choice for the family by default.")
+]
+ModulesToSave = Annotated[str | None, typer.Option(help="Training: modules that are trained whole beside adapters.")]
+Dora = Annotated[bool, typer.Option("--dora", help="Training: DoRA adapters.")]
+KbitPrepare = Annotated[
+    bool, typer.Option("--kbit-prepare", help="Training: peft's prepare_model_for_kbit_training (on for qlora).")
+]
+NoKbitPrepare = Annotated[bool, typer.Option("--no-kbit-prepare", help="Training: without it.")]
+Loss = Annotated[
+    str | None, typer.Option(help="Training: full, chunked or fused; whether the logits are ever whole (full).")
+]
+Packing = Annotated[bool, typer.Option("--packing", help="Training: sequences are filled, without padding.")]
+Sharding = Annotated[
+    str | None, typer.Option(help="Training: ddp, fsdp1, fsdp2, zero1, zero2, zero3 or pipeline over several GPUs.")
+]
+Offload = Annotated[str | None, typer.Option(help="Training: none, optimizer or all, to host memory.")]

@@ -14,7 +14,9 @@ from typing import Any
 COMMANDS = ("check", "list", "gpus", "explain", "replay", "validate", "catalog", "doctor")
 MODULES = {"list": "list_models"}  # where a command's module cannot carry its name
 _QUICK = ("check", "list")
-_WHOLE_NUMBERS = frozenset({"context", "prompt", "new_tokens", "batch", "images"})
+_WHOLE_NUMBERS = frozenset(
+    {"context", "prompt", "new_tokens", "batch", "images", "micro_batch", "seq", "grad_accum", "lora_r"}
+)
 _FLAG_OF = {"as_json": "--json"}
 
 

@@ -26,15 +26,17 @@ def with_context(workload: Workload, context_tokens: int) -> Workload:
 def solve_context(architecture: Architecture, workload: Workload, need: Callable[[Estimate], int], budget: int) -> int:
     """The longest context in tokens whose ``need`` is within ``budget`` bytes; 0 when not even one token is."""
     longest = architecture.max_context_tokens or LONGEST_SEARCHED_TOKENS
-    return _largest(lambda n: need(estimate(architecture, with_context(workload, n))), longest, budget)
+    return largest_within(lambda n: need(estimate(architecture, with_context(workload, n))), longest, budget)
 
 
 def solve_batch(architecture: Architecture, workload: Workload, need: Callable[[Estimate], int], budget: int) -> int:
     """The largest batch whose ``need`` is within ``budget`` bytes; 0 when not even one sequence is."""
-    return _largest(lambda n: need(estimate(architecture, replace(workload, batch=n))), LARGEST_SEARCHED_BATCH, budget)
+    return largest_within(
+        lambda n: need(estimate(architecture, replace(workload, batch=n))), LARGEST_SEARCHED_BATCH, budget
+    )
 
 
-def _largest(cost: Callable[[int], int], top: int, budget: int) -> int:
+def largest_within(cost: Callable[[int], int], top: int, budget: int) -> int:
     """The largest n in 1..top with cost(n) <= budget, for a cost that never falls.
 
     Costs are close to straight lines, so the next trial is where the chord meets the budget; a halving step every other

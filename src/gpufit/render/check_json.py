@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from gpufit.devices.device import Device
+from gpufit.memory.breakdown import Row
 from gpufit.memory.split import CardShare
 from gpufit.memory.workload import Workload
 from gpufit.verdict.advise import Option
-from gpufit.verdict.check import Check
+from gpufit.verdict.check import Check, Subject
 
 SCHEMA = 1
 
@@ -14,35 +15,14 @@ SCHEMA = 1
 def check_to_dict(check: Check) -> dict[str, object]:
     """Everything ``gpufit check`` knows, in the shape of schema/gpufit.schema.json."""
     e = check.estimate
-    architecture = check.subject.architecture
     return {
         "schema": SCHEMA,
         "ok": True,
-        "model": {
-            "name": check.subject.name,
-            "hub_id": check.subject.hub_id,
-            "origin": check.subject.origin,
-            "model_type": architecture.model_type,
-            "task": architecture.task,
-            "parameters": architecture.parameters,
-            "max_context_tokens": architecture.max_context_tokens,
-            "dtype": architecture.dtype,
-        },
+        "model": model_to_dict(check.subject),
         "workload": workload_to_dict(check.workload),
         "device": device_to_dict(check.device),
         "verdict": check.verdict,
-        "breakdown": [
-            {
-                "name": row.name,
-                "bytes": row.range.likely_bytes,
-                "low_bytes": row.range.low_bytes,
-                "high_bytes": row.range.high_bytes,
-                "formula": row.formula,
-                "source": row.source,
-                **({} if row.known else {"known": False}),
-            }
-            for row in check.breakdown
-        ],
+        "breakdown": [row_to_dict(row) for row in check.breakdown],
         "totals": {
             "allocated": check.share.allocated.to_dict(),
             "reserved": check.share.reserved.to_dict(),
@@ -64,6 +44,34 @@ def check_to_dict(check: Check) -> dict[str, object]:
         "notes": list(check.notes),
         **({"cards": [card_to_dict(card) for card in check.share.cards]} if check.share.cards else {}),
         **({"runtime_plan": check.runtime_plan.to_dict()} if check.runtime_plan else {}),
+    }
+
+
+def model_to_dict(subject: Subject) -> dict[str, object]:
+    """The model as it was asked for, and what it is."""
+    architecture = subject.architecture
+    return {
+        "name": subject.name,
+        "hub_id": subject.hub_id,
+        "origin": subject.origin,
+        "model_type": architecture.model_type,
+        "task": architecture.task,
+        "parameters": architecture.parameters,
+        "max_context_tokens": architecture.max_context_tokens,
+        "dtype": architecture.dtype,
+    }
+
+
+def row_to_dict(row: Row) -> dict[str, object]:
+    """One line of the breakdown."""
+    return {
+        "name": row.name,
+        "bytes": row.range.likely_bytes,
+        "low_bytes": row.range.low_bytes,
+        "high_bytes": row.range.high_bytes,
+        "formula": row.formula,
+        "source": row.source,
+        **({} if row.known else {"known": False}),
     }
 
 

@@ -11,13 +11,13 @@ from gpufit.units import format_bytes, format_count, format_gib
 from gpufit.verdict.advise import Option
 from gpufit.verdict.check import Check
 
-_SIGN = {"fits": ("✓", "+", "green"), "tight": ("≈", "~", "yellow"), "no": ("✗", "x", "red"),
+SIGN = {"fits": ("✓", "+", "green"), "tight": ("≈", "~", "yellow"), "no": ("✗", "x", "red"),
          "unknown": ("?", "?", "yellow")}  # fmt: skip
-_ROW_STYLE = {
+ROW_STYLE = {
     "weights": "blue", "kv_cache": "magenta", "activations": "yellow", "gradients": "yellow",
     "optimizer_states": "cyan", "runtime": "cyan", "slack": "dim",
 }  # fmt: skip
-_BAR_CELLS = 30
+BAR_CELLS = 30
 
 
 def render_check(check: Check, screen: Screen) -> list[str]:
@@ -45,7 +45,7 @@ def describe(option: Option) -> str:
 
 
 def _sentence(check: Check, screen: Screen) -> list[str]:
-    sign, plain, style = _SIGN[check.verdict]
+    sign, plain, style = SIGN[check.verdict]
     cards = check.device.count
     budget = (f"{cards} × " if cards > 1 else "") + format_gib(check.asked.budget_bytes)
     process, load = check.asked.process, check.asked.load_peak
@@ -120,17 +120,18 @@ def _bars(check: Check, screen: Screen) -> list[str]:
     rows = [row for row in check.breakdown if row.range.high_bytes or not row.known]
     whole = max(check.share.process.likely_bytes, 1)
     cells = [
-        (row.name, format_bytes(row.range.likely_bytes) if row.known else "unknown", _doubt(row.range)) for row in rows
+        (row.name, format_bytes(row.range.likely_bytes) if row.known else "unknown", doubt(row.range)) for row in rows
     ]
     lines = []
     for row, line in zip(rows, table(cells, right=[1]), strict=True):
         padded = line.ljust(max(len(other) for other in table(cells, right=[1])))
-        bar = screen.bar(row.range.likely_bytes, whole, _BAR_CELLS)
-        lines.append(f"{padded}  {screen.paint(bar, _ROW_STYLE[row.name])}".rstrip())
+        bar = screen.bar(row.range.likely_bytes, whole, BAR_CELLS)
+        lines.append(f"{padded}  {screen.paint(bar, ROW_STYLE[row.name])}".rstrip())
     return lines
 
 
-def _doubt(size: Range) -> str:
+def doubt(size: Range) -> str:
+    """Both ends in words; nothing where there is no doubt."""
     if size.low_bytes == size.high_bytes:
         return ""
     return f"{format_bytes(size.low_bytes)} to {format_bytes(size.high_bytes)}"
@@ -150,7 +151,7 @@ def _totals(check: Check, screen: Screen) -> list[str]:
         ("process", share.process, _METER.get(check.device.vendor or "", "what nvidia-smi shows")),
         ("load peak", share.load_peak, "while the weights come in"),
     )
-    cells = [(name, format_gib(r.likely_bytes), _doubt(r), meaning) for name, r, meaning in totals]
+    cells = [(name, format_gib(r.likely_bytes), doubt(r), meaning) for name, r, meaning in totals]
     lines = table(cells, right=[1])
     return [screen.paint(line, "bold") if line.startswith("process") else line for line in lines]
 

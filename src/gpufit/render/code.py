@@ -24,7 +24,7 @@ _AUTO_CLASS_OF_TASK = {
     "vision-language": "AutoModelForImageTextToText",
 }
 _PROCESSOR_OF_TASK = {"speech": "AutoProcessor", "vision-language": "AutoProcessor", "vision": "AutoImageProcessor"}
-_ATTENTION = {"eager": "eager", "sdpa": "sdpa", "flash": "flash_attention_2"}
+ATTENTION = {"eager": "eager", "sdpa": "sdpa", "flash": "flash_attention_2"}
 _BITSANDBYTES: dict[Quantization, dict[str, str]] = {
     "bnb-int8": {"load_in_8bit": "True"},
     "bnb-nf4": {"load_in_4bit": "True", "bnb_4bit_quant_type": '"nf4"'},
@@ -103,7 +103,7 @@ def loading_code(subject: Subject, workload: Workload, devices: int = 1, *, vend
     if config:
         lines.append(f"    quantization_config={config},")
     lines += [
-        f'    attn_implementation="{_ATTENTION[workload.attention]}",',
+        f'    attn_implementation="{ATTENTION[workload.attention]}",',
         f'    device_map="{"auto" if devices > 1 else _TORCH_DEVICE.get(vendor or "", "cuda")}",',
         ")",
     ]

@@ -57,15 +57,15 @@ def plan_workload(
         raise UnknownName.among("runtime", request.runtime, RUNTIMES, hint=f"--runtime takes {', '.join(RUNTIMES)}")
     if request.runtime != "transformers":
         return _plan_served(architecture, device, request, prompt, new_tokens)
-    quant = _plan_quant(architecture, device, request.quant, notes.append)
+    quant = plan_quant(architecture, device, request.quant, notes.append)
     workload = Workload(
         prompt_tokens=prompt,
         new_tokens=new_tokens,
         batch=request.batch,
-        dtype=_plan_dtype(architecture, device, request.dtype, quant, notes.append),
+        dtype=plan_dtype(architecture, device, request.dtype, quant, notes.append),
         quant=quant,
         kv_dtype=_plan_cache(request.kv_dtype),
-        attention=_plan_attention(architecture, device, request.attention, notes.append),
+        attention=plan_attention(architecture, device, request.attention, notes.append),
         compute_capability=device.compute_capability if device else None,
         images=_plan_images(architecture, request.images, prompt),
     )
@@ -80,8 +80,8 @@ def _plan_served(
 
     notes: list[str] = []
     mixture = plan_mixture(architecture, request.quant) if request.runtime == "llama.cpp" else None
-    quant = mixture or _plan_quant(architecture, device, request.quant, notes.append)
-    dtype = _plan_dtype(architecture, device, request.dtype, "none", notes.append)
+    quant = mixture or plan_quant(architecture, device, request.quant, notes.append)
+    dtype = plan_dtype(architecture, device, request.dtype, "none", notes.append)
     workload = Workload(
         prompt_tokens=prompt, new_tokens=new_tokens, batch=request.batch, quant=quant,
         dtype=half_precision(device) if dtype == "fp32" and request.dtype is None else dtype,
@@ -173,13 +173,14 @@ def _plan_images(architecture: Architecture, wanted: int | None, prompt: int) ->
     return wanted
 
 
-def _plan_dtype(
+def plan_dtype(
     architecture: Architecture,
     device: Device | None,
     wanted: str | None,
     quant: Quantization,
     note: Callable[[str], None],
 ) -> str:
+    """The format of the plain weights: as asked, else as stored, where the card computes it."""
     runs = device.dtypes if device else None
     if wanted is not None:
         dtype = parse_dtype(wanted)
@@ -201,9 +202,10 @@ def _plan_dtype(
     return dtype
 
 
-def _plan_quant(
+def plan_quant(
     architecture: Architecture, device: Device | None, wanted: str | None, note: Callable[[str], None]
 ) -> Quantization:
+    """The quantization by name, or the one that the checkpoint is stored in."""
     if wanted is None:
         return _stored_quant(architecture, device, note)
     for known in QUANTIZATIONS:
@@ -243,9 +245,10 @@ def _plan_cache(wanted: str | None) -> str | None:
     raise UnknownName.among("cache format", wanted, KV_DTYPES, hint=f"--kv-dtype takes {', '.join(KV_DTYPES)}")
 
 
-def _plan_attention(
+def plan_attention(
     architecture: Architecture, device: Device | None, wanted: str | None, note: Callable[[str], None]
 ) -> AttentionKernel:
+    """The attention as asked, else sdpa where the family has it."""
     supported = attention_kernels(architecture.model_type)
     if wanted is None:
         if "sdpa" not in supported:

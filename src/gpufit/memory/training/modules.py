@@ -10,6 +10,7 @@ from collections.abc import Callable
 from math import prod
 from typing import TypeVar
 
+from gpufit.errors import Undecided
 from gpufit.facts.architecture import Architecture
 from gpufit.facts.dtypes import DTYPE_BYTES
 from gpufit.facts.tensors import TensorGroup
@@ -126,7 +127,7 @@ class Part:
         """A tensor of this module."""
         found = self.optional(name)
         if found is None:
-            raise KeyError(f"{self._prefix}{name}")
+            raise self._unlike(name)
         return found
 
     def optional(self, name: str) -> Tensor | None:
@@ -134,12 +135,19 @@ class Part:
         found = self.model.find(self._prefix + name, self.index)
         return None if found is None else self.model.tensor(found, self.index)
 
+    def _unlike(self, name: str) -> Undecided:
+        """This model's own code does not name its modules as the form does: older remote code, mostly."""
+        return Undecided(
+            f"gpufit has no training form for this model: it has no module {self._prefix.replace('{}', 'N')}{name}",
+            hint="gpufit replay --train runs the real code where transformers has it",
+        )
+
     def linear(self, name: str, x: Tensor) -> Tensor:
         """nn.Linear or Conv1D, with its adapter."""
         with self.tape.ledger.inside(name):
             found = self.model.find(f"{self._prefix}{name}.weight", self.index)
             if found is None:
-                raise KeyError(f"{self._prefix}{name}.weight")
+                raise self._unlike(name)
             if not found.adapted:
                 return self._base(name, found, x)
             with self.tape.ledger.inside("base_layer"):

@@ -72,6 +72,7 @@ class TrainingPlan:
     The last fields describe how past measurements were made: versions of the libraries (None: the current ones), the
     ``engine`` whose modelling code ran, fused norm/rotary/MLP kernels, ``torch.compile``. ``keeps_outputs`` is True for
     a loop that holds the model's output, and with it the logits, until the next step; the Trainer does not.
+    ``steps_in_backward`` is True where each weight is updated, and its gradient dropped, as soon as it is made.
     """
 
     method: Method = "full"
@@ -105,6 +106,7 @@ class TrainingPlan:
     fused_kernels: bool = False
     compiled: bool = False
     keeps_outputs: bool = False
+    steps_in_backward: bool = False
 
     @property
     def autocast(self) -> bool:

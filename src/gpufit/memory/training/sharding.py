@@ -78,6 +78,11 @@ def hold_rank(architecture: Architecture, plan: TrainingPlan, residents: Residen
         states_bytes=optimizer.rounded_bytes, step_bytes=optimizer.step_bytes, paged_bytes=optimizer.paged_bytes,
         rounding_bytes=residents.rounding_bytes,
     )  # fmt: skip
+    if plan.steps_in_backward:  # each gradient is used and dropped as soon as it is made
+        largest = max(residents.trained, key=lambda tensor: tensor.elements)
+        alone = replace(largest, copies=1, blocks=0)
+        step = count_optimizer(plan.optimizer, (alone,), galore_rank=plan.galore_rank).step_bytes
+        whole = replace(whole, gradients_bytes=alone.rounded_bytes, step_bytes=step)
     if plan.gpus <= 1 or plan.sharding in ("none", "pipeline"):
         return whole
     if plan.sharding == "ddp":

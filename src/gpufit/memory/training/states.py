@@ -75,7 +75,7 @@ def count_residents(architecture: Architecture, plan: TrainingPlan) -> Residents
             buffers += found.kept_bytes
             sizes += _kept_sizes(found, found.kept_bytes)
             continue
-        kept = _prepared_bytes(found, plan)
+        kept = prepared_bytes(found, plan)
         weights += found.quantized_bytes + kept
         quantized += found.quantized_bytes
         upcast += kept - found.kept_bytes
@@ -96,7 +96,7 @@ def count_residents(architecture: Architecture, plan: TrainingPlan) -> Residents
     )  # fmt: skip
 
 
-def _prepared_bytes(found: GroupBytes, plan: TrainingPlan) -> int:
+def prepared_bytes(found: GroupBytes, plan: TrainingPlan) -> int:
     """What is not quantized, after prepare_model_for_kbit_training where that runs: every 16-bit parameter in fp32."""
     if not plan.kbit_prepare or plan.quant not in UPCAST_METHODS or found.stays_fp32:
         return found.kept_bytes

@@ -28,14 +28,17 @@ class Moment:
 class MicroBytes:
     """One micro-batch above what stays: the forward pass's peak, the moments of backward, and what a loop may keep.
 
-    ``kept_bytes`` is what stays with the model's output where the loop holds it until the next step: the logits, and
-    the embeddings' output with its gradient where checkpointing made it a leaf.
+    A loop that holds the model's output until the next step keeps ``logits_bytes`` with it, and ``leaf_bytes``: the
+    embeddings' output and its gradient, where checkpointing adapters made it a leaf (enable_input_require_grads).
+    ``saved_layer_bytes`` is what one layer of the first stack leaves for backward.
     """
 
     forward_bytes: int
     forward_moment: str
     backward: tuple[Moment, ...]
-    kept_bytes: int = 0
+    logits_bytes: int = 0
+    leaf_bytes: int = 0
+    saved_layer_bytes: int = 0
 
 
 @record
@@ -54,21 +57,21 @@ class PhasePeak:
         return self.temporaries_bytes + self.gradients_bytes + self.step_bytes
 
 
-def lay_phases(rank: Rank, micro: MicroBytes, plan: TrainingPlan, *, new_gradient_bytes: int) -> tuple[PhasePeak, ...]:
+def lay_phases(rank: Rank, micro: MicroBytes, plan: TrainingPlan) -> tuple[PhasePeak, ...]:
     """Forward, backward and step of a later step, when optimizer states exist.
 
-    Between the micro-batches of one step gradients are kept: then the forward pass runs beside all of them, and in the
-    backward pass a new gradient (``new_gradient_bytes``, the largest) stands beside the sum until it is added.
+    Between the micro-batches of one step gradients are kept: then both passes run beside all of them, and ``micro``
+    counts a new gradient as a temporary until it is added.
 
     >>> rank = Rank(weights_bytes=100, adapters_bytes=0, buffers_bytes=0, gradients_bytes=50, states_bytes=200,
     ...             step_bytes=40, rounding_bytes=0)
     >>> micro = MicroBytes(forward_bytes=70, forward_moment="loss",
     ...                    backward=(Moment(name="loss", temporaries_bytes=80), Moment(name="layer 0",
     ...                              temporaries_bytes=30, gradient_share=1.0)))
-    >>> [p.above_bytes for p in lay_phases(rank, micro, TrainingPlan(), new_gradient_bytes=5)]
+    >>> [p.above_bytes for p in lay_phases(rank, micro, TrainingPlan())]
     [70, 80, 90]
-    >>> [p.above_bytes for p in lay_phases(rank, micro, TrainingPlan(grad_accum=4), new_gradient_bytes=5)]
-    [120, 135, 90]
+    >>> [p.above_bytes for p in lay_phases(rank, micro, TrainingPlan(grad_accum=4))]
+    [120, 130, 90]
     """
     sharing = plan.gpus > 1 and plan.sharding in ("fsdp1", "fsdp2", "zero2", "zero3")
     whole = rank.gathered_bytes
@@ -79,12 +82,12 @@ def lay_phases(rank: Rank, micro: MicroBytes, plan: TrainingPlan, *, new_gradien
         gradients_bytes=held,
     )  # fmt: skip
     reducing = rank.reducing_bytes if sharing else 0
-    kept = micro.kept_bytes if plan.keeps_outputs else 0
+    logits = micro.logits_bytes if plan.keeps_outputs else 0
+    kept = logits + (micro.leaf_bytes if plan.keeps_outputs else 0)
     moments = [
         PhasePeak(
             name="backward", moment=moment.name,
-            temporaries_bytes=moment.temporaries_bytes + whole + kept + (reducing if moment.gradient_share else 0)
-            + (new_gradient_bytes if summed else 0),
+            temporaries_bytes=moment.temporaries_bytes + whole + logits + (reducing if moment.gradient_share else 0),
             gradients_bytes=held or int(rank.gradients_bytes * moment.gradient_share),
         )
         for moment in micro.backward

@@ -1,4 +1,4 @@
-"""Decoders with rotary embeddings: Llama and its siblings (transformers 5.23.0, models/<family>/modeling_<family>.py)."""
+"""Decoders with rotary embeddings: Llama and its siblings (transformers 5.23.0, modeling_<family>.py)."""
 
 from __future__ import annotations
 
