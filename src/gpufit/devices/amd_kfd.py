@@ -32,7 +32,7 @@ def kfd_nodes(files: SystemFiles) -> tuple[KfdNode, ...]:
         found.append(
             KfdNode(
                 gpu_id=files.text(f"{folder}/gpu_id") or "",
-                render_minor=int(minor) if minor.isdigit() else None,
+                render_minor=int(minor) if minor.isdecimal() else None,
                 architecture=gfx_name(properties.get("gfx_target_version", "")),
             )
         )
@@ -45,7 +45,7 @@ def gfx_name(version: str) -> str | None:
     >>> gfx_name("110000"), gfx_name("90010"), gfx_name("90402"), gfx_name("0")
     ('gfx1100', 'gfx90a', 'gfx942', None)
     """
-    if not version.isdigit() or not 0 < int(version) < 10**6:
+    if not version.isdecimal() or not 0 < int(version) < 10**6:
         return None
     major, rest = divmod(int(version), 10_000)
     minor, stepping = divmod(rest, 100)
@@ -56,7 +56,7 @@ def kfd_processes(files: SystemFiles, node: KfdNode) -> tuple[DeviceProcess, ...
     """Processes with memory on a node, largest first; those of other containers are not listed."""
     found = []
     for pid in files.names(f"{_KFD}/proc"):
-        used = files.number(f"{_KFD}/proc/{pid}/vram_{node.gpu_id}") if pid.isdigit() else None
+        used = files.number(f"{_KFD}/proc/{pid}/vram_{node.gpu_id}") if pid.isdecimal() else None
         if used:
             found.append(DeviceProcess(pid=int(pid), name=read_process_name(int(pid), files.root), used_bytes=used))
     return tuple(sorted(found, key=lambda process: (-(process.used_bytes or 0), process.pid)))

@@ -59,7 +59,7 @@ def parse_apple(facts: str, pages: str = "") -> tuple[Device, ...]:
     10922
     """
     cells = dict(line.split(": ", 1) for line in facts.splitlines() if ": " in line)
-    if not cells.get("hw.memsize", "").isdigit():
+    if not cells.get("hw.memsize", "").isdecimal():
         raise ProbeFailed(f"sysctl answered with something gpufit cannot read: {facts[:80]!r}")
     if cells.get("hw.optional.arm64") != "1":
         return ()
@@ -85,7 +85,7 @@ def parse_apple(facts: str, pages: str = "") -> tuple[Device, ...]:
 def _limit(cells: dict[str, str], memory_bytes: int) -> tuple[int, str]:
     for key, unit in (("iogpu.wired_limit_mb", MIB), ("debug.iogpu.wired_limit", MIB)):
         value = cells.get(key, "")
-        if value.isdigit() and 0 < int(value) * unit <= memory_bytes:
+        if value.isdecimal() and 0 < int(value) * unit <= memory_bytes:
             return int(value) * unit, f"{format_gib(int(value) * unit)}, as {key} is set"
     gib = memory_bytes >> 30
     share = "two thirds" if gib <= 32 else "three quarters"

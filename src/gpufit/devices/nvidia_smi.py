@@ -88,7 +88,7 @@ def with_processes(devices: Sequence[Device], text: str) -> tuple[Device, ...]:
         uuid, _, rest = line.partition(", ")
         pid, _, rest = rest.partition(", ")
         name, _, used = rest.rpartition(", ")  # a program's name may hold a comma
-        if pid.strip().isdigit():
+        if pid.strip().isdecimal():
             path = _known(name)
             process = DeviceProcess(
                 pid=int(pid),
@@ -107,7 +107,7 @@ def _parse_gpu(line: str, fields: Sequence[str]) -> Device:
     if len(cells) != len(fields):
         raise ProbeFailed(f"nvidia-smi answered with a line gpufit cannot read: {line.strip()[:80]!r}")
     cell = dict(zip(fields, cells, strict=True))
-    if not cell["index"].isdigit():
+    if not cell["index"].isdecimal():
         raise ProbeFailed(f"nvidia-smi answered with a line gpufit cannot read: {line.strip()[:80]!r}")
     capability = re.fullmatch(r"([0-9]{1,3})\.([0-9]{1,2})", cell.get("compute_cap", ""))
     total, free = _mib(cell.get("memory.total", "")), _mib(cell.get("memory.free", ""))

@@ -88,7 +88,7 @@ def _read_slices(tree: Any) -> Iterator[tuple[tuple[str, int], dict[str, int | N
         for part in card.iter("mig_device"):
             number = (part.findtext("index") or "").strip()
             memory = part.find("fb_memory_usage")
-            if number.isdigit() and memory is not None:
+            if number.isdecimal() and memory is not None:
                 yield (uuid, int(number)), {child.tag: _mib(child.text or "") for child in memory}
 
 

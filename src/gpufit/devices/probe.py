@@ -10,7 +10,7 @@ from gpufit.devices.device import Device, Probe, ProbeFailed
 from gpufit.devices.system import System, read_system
 from gpufit.devices.system_files import SystemFiles
 from gpufit.devices.visible import select_visible
-from gpufit.errors import NoDevice
+from gpufit.errors import GpufitError, NoDevice
 from gpufit.records import record
 
 __all__ = ["Finding", "ProbeResult", "choose_device", "default_rounds", "no_device", "probe_devices"]
@@ -127,7 +127,7 @@ def _ask_together(probes: Sequence[Probe]) -> list[Finding]:
     calls: list[Callable[[], Finding]] = [lambda probe=probe: _ask(probe) for probe in probes]  # type: ignore[misc]
     findings = []
     for probe, answer in zip(probes, call_together(calls, _ROUND_SECONDS), strict=True):
-        if isinstance(answer, BaseException):
+        if isinstance(answer, BaseException):  # only what _ask lets through
             raise answer
         late = f"{probe.name} did not answer within {_ROUND_SECONDS:g} s"
         findings.append(answer or Finding(probe=probe.name, outcome="failed", message=late))
@@ -135,10 +135,16 @@ def _ask_together(probes: Sequence[Probe]) -> list[Finding]:
 
 
 def _ask(probe: Probe) -> Finding:
+    """What a probe said; its own faults are failures too, so that one driver's surprise never hides the other cards."""
     try:
         devices = probe.devices()
     except ProbeFailed as failure:
         return Finding(probe=probe.name, outcome="absent" if failure.is_absent else "failed", message=failure.message)
+    except GpufitError:  # the user's own mistake, in GPUFIT_FAKE_GPU
+        raise
+    except Exception as fault:  # noqa: BLE001  told in the notes and by doctor
+        message = f"{probe.name} broke: {type(fault).__name__}: {str(fault)[:160]}"
+        return Finding(probe=probe.name, outcome="failed", message=message)
     if not devices:
         return Finding(probe=probe.name, outcome="none", message=f"{probe.name} sees no device")
     return Finding(probe=probe.name, outcome="found", devices=devices)

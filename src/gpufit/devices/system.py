@@ -59,4 +59,4 @@ def _container(environ: Mapping[str, str], files: SystemFiles) -> str | None:
 
 def _kib(text: str | None) -> int | None:
     number, _, unit = (text or "").partition(" ")
-    return int(number) * KIB if number.isdigit() and unit.strip() == "kB" else None
+    return int(number) * KIB if number.isdecimal() and unit.strip() == "kB" else None

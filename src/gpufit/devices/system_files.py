@@ -32,7 +32,7 @@ class SystemFiles:
     def number(self, path: str) -> int | None:
         """A file that holds one decimal number; None for anything else."""
         text = self.text(path)
-        return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 20 else None
+        return int(text) if text is not None and text.isascii() and text.isdecimal() and len(text) < 20 else None
 
     def fields(self, path: str, separator: str | None = None) -> dict[str, str]:
         """A file of lines ``key value``, ``key: value`` or ``KEY=value``; empty where there is none."""
@@ -61,4 +61,4 @@ def _split(text: str, separator: str | None) -> list[tuple[str, str]]:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in _DIGITS.split(name) if part]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _DIGITS.split(name) if part]

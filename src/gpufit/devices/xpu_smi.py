@@ -53,10 +53,14 @@ def parse_xpu_smi(text: str) -> tuple[Device, ...]:
     >>> parse_xpu_smi(text)[0].total_bytes
     12884901888
     """
-    rows = [row for row in csv.reader(text.splitlines(), skipinitialspace=True) if row]
+    try:
+        rows = [row for row in csv.reader(text.splitlines(), skipinitialspace=True) if row]
+    except csv.Error:
+        rows = []
     if not rows or "Device ID" not in rows[0] or any(len(row) != len(rows[0]) for row in rows):
         raise ProbeFailed(f"xpu-smi answered with something gpufit cannot read: {text[:80]!r}")
-    return tuple(_device(dict(zip(rows[0], row, strict=True))) for row in rows[1:] if row[0].strip().isdigit())
+    cells = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+    return tuple(_device(cell) for cell in cells if cell["Device ID"].strip().isdecimal())
 
 
 def _device(cell: dict[str, str]) -> Device:

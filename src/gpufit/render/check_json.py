@@ -133,6 +133,8 @@ def device_to_dict(device: Device) -> dict[str, object]:
         "total_bytes": device.total_bytes,
         "free_bytes": device.free_bytes,
         "total_is_bound": device.total_is_bound,
+        "vendor": device.vendor,
+        "architecture": device.architecture,
         "compute_capability": f"{capability[0]}.{capability[1]}" if capability else None,
         "dtypes": list(device.dtypes) if device.dtypes is not None else None,
     }
