@@ -7,10 +7,10 @@ from gpufit.facts.dtypes import DTYPE_BYTES
 from gpufit.memory.activations import Phase, estimate_phases
 from gpufit.memory.kv_cache import count_cache, unpacked_layer_bytes
 from gpufit.memory.legacy import Extra, extra_residents, older_phases
-from gpufit.memory.loading import load_temporaries
+from gpufit.memory.loading import host_load_peak, load_temporaries
 from gpufit.memory.ranges import Range
 from gpufit.memory.runtime import CUBLAS_WORKSPACE, DRIVER_CONTEXT, RuntimeFact, runtime_fact
-from gpufit.memory.slack import estimate_slack
+from gpufit.memory.slack import estimate_slack, outgrown_segments
 from gpufit.memory.weights import WeightBytes, count_weights
 from gpufit.memory.workload import QUANTIZATIONS, Workload
 from gpufit.records import record, replace
@@ -48,6 +48,18 @@ class Estimate:
         weights = self.weights
         whole = Range.exact(weights.total_bytes + weights.buffer_bytes + weights.padding_bytes)
         return sum((extra.bytes for extra in self.extras), whole)
+
+    @property
+    def host_load_peak(self) -> Range | None:
+        """What loading takes of the host's memory; None for the runtimes that load by rules of their own."""
+        if self.workload.runtime != "transformers":
+            return None
+        return host_load_peak(self.architecture, self.workload, self.weights)
+
+    @property
+    def elastic_slack_bytes(self) -> int:
+        """The most that outgrown cache segments add to ``reserved`` and ``process`` on a card with room for them."""
+        return outgrown_segments(self.architecture, self.workload) if self.workload.runtime == "transformers" else 0
 
     @property
     def peak(self) -> Range:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from gpufit.facts.architecture import Architecture
+from gpufit.facts.dtypes import DTYPE_BYTES
 from gpufit.memory.kv_cache import count_cache
 from gpufit.memory.ranges import Range
 from gpufit.memory.workload import Workload
 from gpufit.units import MIB
 
 SMALL_SEGMENT_BYTES = 2 * MIB  # kSmallBuffer, c10/cuda/CUDACachingAllocator
+OWN_SEGMENT_BYTES = 10 * MIB  # kMinLargeAlloc: from here on a request has a segment of its own, in steps of 2 MiB
+SEGMENT_STEP_BYTES = 2 * MIB  # kRoundLarge
 LARGE_SEGMENT_BYTES = 20 * MIB  # kLargeBuffer: requests from 1 to 10 MiB share such segments
 
 
@@ -43,3 +46,36 @@ def slack_of(grown: int, activation_bytes: int) -> Range:
     """
     likely = SMALL_SEGMENT_BYTES + LARGE_SEGMENT_BYTES + grown
     return Range(SMALL_SEGMENT_BYTES, likely, likely + 2 * grown + LARGE_SEGMENT_BYTES + activation_bytes // 2)
+
+
+def outgrown_segments(architecture: Architecture, workload: Workload) -> int:
+    """What a growing cache leaves reserved, at most, on a card with room for it, beyond ``estimate_slack``.
+
+    A layer's keys above 10 MiB have a segment of their own, in steps of 2 MiB. Each time they outgrow a step, the
+    segments of that step are too small for any layer's keys or values and stay cached. They are given back before CUDA
+    runs out (release_cached_blocks), so they decide no verdict; nvidia-smi shows them nevertheless.
+
+    Llama-2-7B, 3,840 tokens and 256 more: a layer's keys grow from 30 to 32 MiB, so 64 segments of 30 MiB are left.
+
+    >>> from gpufit.facts.read import parse_config
+    >>> llama = parse_config({"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008,
+    ...                       "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32000})
+    >>> outgrown_segments(llama, Workload(prompt_tokens=3840, new_tokens=256)) // MIB
+    1920
+    """
+    if workload.new_tokens < 2:
+        return 0
+    element = DTYPE_BYTES.get(workload.kv_dtype or workload.dtype, 2)
+    left = 0
+    for layers in architecture.cache:
+        if layers.kind not in ("full", "sliding"):
+            continue
+        last = workload.context_tokens - 1
+        if layers.window_tokens:
+            last = min(last, layers.window_tokens)
+        for width in (layers.key_dim, layers.value_dim):
+            token = workload.batch * layers.kv_heads * width * element
+            first = -(-max(OWN_SEGMENT_BYTES, workload.prompt_tokens * token) // SEGMENT_STEP_BYTES)
+            end = max(first, -(-last * token // SEGMENT_STEP_BYTES))
+            left += layers.layers * SEGMENT_STEP_BYTES * (first + end - 1) * (end - first) // 2
+    return left

@@ -31,9 +31,20 @@ def render_check(check: Check, screen: Screen) -> list[str]:
         from gpufit.render.runtime_text import render_plan
 
         lines += render_plan(check.runtime_plan, screen)
-    for note in check.notes:
+    for note in (*check.notes, *_elastic(check)):
         lines += wrap(f"note: {note}", screen.width, "      ")
     return lines
+
+
+def _elastic(check: Check) -> list[str]:
+    """What nvidia-smi may show beyond the process total, where that is much; it decides nothing."""
+    more = min(check.estimate.elastic_slack_bytes, max(0, check.asked.headroom_bytes))
+    if more < check.share.process.likely_bytes // 20:
+        return []
+    return [
+        f"nvidia-smi may show up to {format_gib(more)} more: PyTorch keeps the segments that the growing cache "
+        "outgrew, and gives them back when it needs room"
+    ]
 
 
 def describe(option: Option) -> str:
@@ -152,6 +163,8 @@ def _totals(check: Check, screen: Screen) -> list[str]:
         ("load peak", share.load_peak, "while the weights come in"),
     )
     cells = [(name, format_gib(r.likely_bytes), doubt(r), meaning) for name, r, meaning in totals]
+    if (host := check.estimate.host_load_peak) is not None:
+        cells.append(("host load", format_gib(host.likely_bytes), doubt(host), "on the host meanwhile"))
     lines = table(cells, right=[1])
     return [screen.paint(line, "bold") if line.startswith("process") else line for line in lines]
 
