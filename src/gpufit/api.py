@@ -97,7 +97,7 @@ def find_model(
 
     found = resolve_model(
         model, catalog=load_catalog(catalog, environ), environ=environ, revision=revision, progress=progress,
-        read=config_reader(via_transformers),
+        read=config_reader(via_transformers, progress),
     )  # fmt: skip
     return Subject(
         name=found.name, origin=found.origin, architecture=found.architecture, hub_id=found.hub_id, notes=found.notes
@@ -140,7 +140,7 @@ def explain(
     environment = os.environ if environ is None else environ
     found = resolve_model(
         model, catalog=load_catalog(catalog, environment), environ=environment, revision=revision, progress=progress,
-        read=config_reader(via_transformers),
+        read=config_reader(via_transformers, progress),
     )  # fmt: skip
     named = vram is not None or gpu is not None
     device = find_device(vram=vram, gpu=gpu, environ=environment) if named else None
@@ -156,12 +156,14 @@ def explain(
     )  # fmt: skip
 
 
-def config_reader(via_transformers: bool) -> ConfigReader:
+def config_reader(via_transformers: bool, progress: Callable[[str], None] | None = None) -> ConfigReader:
     """What reads a config.json: gpufit's own readers, or those and, for other families, the installed transformers."""
     if via_transformers:
+        from functools import partial
+
         from gpufit.replay.via_transformers import read_or_build
 
-        return read_or_build
+        return partial(read_or_build, progress=progress)
     from gpufit.facts.read import parse_config
 
     return parse_config
@@ -199,7 +201,7 @@ def add_to_catalog(
     known = load_catalog(path if file is not None and path.exists() else None, environment)
     found = resolve_model(
         model, catalog=known, environ=environment, revision=revision, progress=progress,
-        read=config_reader(via_transformers),
+        read=config_reader(via_transformers, progress),
     )  # fmt: skip
     return add_model(found, path, known, name=name, dtype=dtype)
 
@@ -382,7 +384,7 @@ def replay(
 
         found = resolve_model(
             model, catalog=load_catalog(None, environment), environ=environment, progress=progress,
-            read=config_reader(via_transformers=True),  # which a replay needs anyway
+            read=config_reader(True, progress),  # which a replay needs anyway
         )  # fmt: skip
         if found.config is None:
             raise UsageError(f"{model} has no configuration to run", hint="a .gguf carries no modelling code")

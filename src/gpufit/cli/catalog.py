@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from gpufit.cli import options
 from gpufit.cli.output import screen, write_json, write_lines
+from gpufit.cli.spinner import Spinner
 
 PROBLEMS = 2
 DIFFERS = 1
@@ -43,9 +45,11 @@ def add(
     from gpufit.api import add_to_catalog
     from gpufit.render.catalog import added_to_dict, render_added
 
-    added = add_to_catalog(
-        model, name=name, file=file, dtype=dtype, revision=revision, via_transformers=via_transformers
-    )
+    with Spinner(terminal=os.environ.get("TERM")) as progress:
+        added = add_to_catalog(
+            model, name=name, file=file, dtype=dtype, revision=revision, via_transformers=via_transformers,
+            progress=progress,
+        )  # fmt: skip
     if as_json:
         write_json(added_to_dict(added))
     else:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from gpufit.cli.output import screen, write_json, write_lines
+from gpufit.cli.spinner import Spinner
 
 if TYPE_CHECKING:
     from gpufit.cli import options
@@ -67,11 +69,12 @@ def run(
         refuse_without_train(asked)
     from gpufit.api import check
 
-    result = check(
-        model, vram=vram, gpu=gpu, context=context, prompt=prompt, new_tokens=new_tokens, batch=batch, dtype=dtype,
-        quant=quant, kv_dtype=kv_dtype, attention=attention, runtime=runtime, images=images, reserve=reserve,
-        revision=revision, catalog=catalog, via_transformers=via_transformers,
-    )  # fmt: skip
+    with Spinner(terminal=os.environ.get("TERM")) as progress:
+        result = check(
+            model, vram=vram, gpu=gpu, context=context, prompt=prompt, new_tokens=new_tokens, batch=batch, dtype=dtype,
+            quant=quant, kv_dtype=kv_dtype, attention=attention, runtime=runtime, images=images, reserve=reserve,
+            revision=revision, catalog=catalog, via_transformers=via_transformers, progress=progress,
+        )  # fmt: skip
     if as_json:
         record = result.to_dict()
         if code:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gpufit.cli.output import screen, write_json, write_lines
 from gpufit.cli.quick import COMMANDS, command_module
+from gpufit.cli.spinner import Spinner
 
 if TYPE_CHECKING:
     from gpufit.cli import options
@@ -35,11 +37,12 @@ def run(
     """Show where every number comes from: formulas, files and keys, tensors, cache, and what would check them."""
     from gpufit.api import explain
 
-    result = explain(
-        model, vram=vram, gpu=gpu, context=context, prompt=prompt, new_tokens=new_tokens, batch=batch, dtype=dtype,
-        quant=quant, kv_dtype=kv_dtype, attention=attention, runtime=runtime, images=images, revision=revision,
-        catalog=catalog, via_transformers=via_transformers,
-    )  # fmt: skip
+    with Spinner(terminal=os.environ.get("TERM")) as progress:
+        result = explain(
+            model, vram=vram, gpu=gpu, context=context, prompt=prompt, new_tokens=new_tokens, batch=batch, dtype=dtype,
+            quant=quant, kv_dtype=kv_dtype, attention=attention, runtime=runtime, images=images, revision=revision,
+            catalog=catalog, via_transformers=via_transformers, progress=progress,
+        )  # fmt: skip
     given = {"gpu": gpu, "revision": revision, "catalog": catalog}
     commands = [] if result.source.endswith(".gguf") else check_commands(model, result.estimate.workload, given)
     if as_json:

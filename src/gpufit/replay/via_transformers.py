@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gpufit.errors import Undecided, UnknownFamily
@@ -25,7 +25,7 @@ _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR"
          "PYTHONHOME", "VIRTUAL_ENV")  # fmt: skip
 
 
-def read_or_build(raw: Mapping[str, Any]) -> Architecture:
+def read_or_build(raw: Mapping[str, Any], progress: Callable[[str], None] | None = None) -> Architecture:
     """``parse_config``, and where that has no reader what transformers builds.
 
     Raises UnknownFamily where transformers has no such model either (its code lies beside the checkpoint), Undecided
@@ -33,7 +33,9 @@ def read_or_build(raw: Mapping[str, Any]) -> Architecture:
     """
     try:
         return parse_config(raw)
-    except UnknownFamily:
+    except UnknownFamily as error:
+        if progress is not None:
+            progress(f"building {error.model_type[:60]} with transformers")
         return parse_built(ask_child(raw))
 
 
