@@ -19,7 +19,8 @@ KEYS = [
     "context_length", "attention.key_length", "attention.value_length", "expert_count", "expert_used_count",
     "expert_feed_forward_length", "expert_shared_count", "rope.dimension_count", "attention.q_lora_rank",
     "attention.kv_lora_rank", "attention.sliding_window", "ssm.inner_size", "ssm.conv_kernel", "ssm.state_size",
-    "ssm.time_step_rank", "leading_dense_block_count", "vocab_size",
+    "ssm.time_step_rank", "leading_dense_block_count", "vocab_size", "ssm.group_count", "full_attention_interval",
+    "interleave_moe_layer_step", "shortconv.l_cache", "nextn_predict_layers", "expert_shared_feed_forward_length",
 ]  # fmt: skip
 TENSORS = [
     "token_embd.weight",

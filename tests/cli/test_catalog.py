@@ -250,7 +250,10 @@ def test_reference_configurations_survive_being_written(shared: Path) -> None:
         (entry,) = Catalog([("it.yaml", compile_models(content))]).entries
         truth = replace(found.architecture, dtype=fields["dtype"])
         assert differing_facts(truth, entry.architecture()) == (), path.name
-        assert max(map(len, content.decode().splitlines())) <= 120, path.name
+        long = [line for line in content.decode().splitlines() if len(line) > 120]
+        assert all(max(map(len, line.split())) > 100 for line in long), (
+            path.name
+        )  # one value of 118 letters stays whole
         lengths.append(len(content.splitlines()))
     assert len(lengths) > 300
     assert sorted(lengths)[len(lengths) * 95 // 100] <= 20  # what is longer states something layer by layer

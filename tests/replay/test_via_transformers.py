@@ -161,6 +161,14 @@ def test_what_even_the_lower_bound_exceeds_does_not_fit(tmp_path: Path) -> None:
     assert verdicts == ["no", "unknown"]
 
 
+def test_a_server_that_runs_it_is_not_guessed_at() -> None:
+    """vLLM's profile run follows the family's blocks, of which only the tensors were told."""
+    from gpufit.verdict.plan import Request, plan_workload
+
+    with pytest.raises(Undecided, match="how vllm runs bitnet"):
+        plan_workload(build_here(BITNET), None, Request(runtime="vllm"))
+
+
 def test_code_beside_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     """An unknown type with an auto_map stays unknown, and what the map names is not imported."""
     from gpufit.replay.via_transformers import ask_child

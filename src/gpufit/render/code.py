@@ -76,7 +76,13 @@ def render_code(check: Check) -> str:
         return loading_code(
             check.subject, check.recommendation.workload, check.device.count, vendor=check.device.vendor
         )
-    warning = f"# This does not fit: nothing that was tried fits {format_gib(check.asked.budget_bytes)}.\n"
+    budget = format_gib(check.asked.budget_bytes)
+    warning = f"# This does not fit: nothing that was tried fits {budget}.\n"
+    if check.verdict == "unknown":
+        least = format_gib(check.asked.process.low_bytes)
+        warning = (
+            f"# Nobody knows whether this fits {budget}: it takes {least} and its activations, which are unknown.\n"
+        )
     return warning + loading_code(check.subject, check.asked.workload, check.device.count, vendor=check.device.vendor)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gpufit.devices.device import Device
-from gpufit.errors import Unsupported, UsageError
+from gpufit.errors import Undecided, Unsupported, UsageError
 from gpufit.facts.architecture import Architecture
+from gpufit.facts.built import BUILT
 from gpufit.memory.workload import GGUF_QUANTIZATIONS, Quantization, Workload
 from gpufit.records import replace
 
@@ -66,7 +67,15 @@ def for_device(workload: Workload, device: Device) -> Workload:
 
 
 def refuse_unknown(architecture: Architecture, device: Device | None, workload: Workload) -> None:
-    """Raises Unsupported where several devices are given to llama.cpp, whose split gpufit does not count."""
+    """Raises Undecided for a family that has no reader, and Unsupported for llama.cpp on several devices.
+
+    What a server profiles follows the family's blocks, and transformers told its tensors alone.
+    """
+    if architecture.form == BUILT:
+        raise Undecided(
+            f"gpufit does not know how {workload.runtime} runs {architecture.model_type}",
+            hint="--runtime transformers gives a lower bound",
+        )
     if workload.runtime == "llama.cpp" and device is not None and device.count > 1:
         raise Unsupported(
             f"llama.cpp over {device.count} GPUs is not counted for {architecture.model_type}",

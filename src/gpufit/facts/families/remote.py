@@ -2,7 +2,8 @@
 
 transformers 5.23.0 has no class for them. The layouts follow the checkpoints' own ``modeling_*.py`` as publicly known
 (internlm/internlm2-chat-7b, openbmb/MiniCPM-2B-128k, OrionStarAI/Orion-14B-Chat, baichuan-inc/Baichuan2-*); parameter
-totals are held against the published ones. Their rotary code is of the time when every layer kept its own table.
+totals are held against the published ones where there are any (not for MiniCPM and Orion). Their rotary code is of the
+time when every layer kept its own table.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from gpufit.facts.families.dense import (
     multi_head,
 )
 
-NOTE = "layout from the checkpoint's own code: transformers has no class for this family"
+_BESIDE = "its code lies beside the checkpoint, and transformers has no class for it: "
+_NEAREST = "cache and activations are those of the nearest family that transformers has, and could not be replayed"
+NOTE = f"{_BESIDE}the published parameter count is met; {_NEAREST}"
+UNPROVED = f"{_BESIDE}no published parameter count was at hand to prove the layout; {_NEAREST}"
 
 
 def write_internlm2(t: Tensors, config: Config) -> Body:
@@ -71,7 +75,7 @@ def _write(t: Tensors, config: Config, shape: Shape, *, norm_bias: bool, table_d
     block.norm("input_layernorm", shape.hidden, bias=norm_bias)
     block.norm("post_attention_layernorm", shape.hidden, bias=norm_bias)
     t.norm("norm", shape.hidden, bias=norm_bias)
-    return body(config, shape, form="llama", width=width, gated=True, rope=shape.head_dim, notes=(NOTE,))
+    return body(config, shape, form="llama", width=width, gated=True, rope=shape.head_dim, notes=(UNPROVED,))
 
 
 def write_baichuan(t: Tensors, config: Config) -> Body:
