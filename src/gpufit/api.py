@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpufit.errors import UsageError
-from gpufit.records import as_dict, replace
+from gpufit.records import replace
 from gpufit.units import parse_size
 from gpufit.verdict.check import Check, Subject, check_fit
 from gpufit.verdict.plan import Request, plan_workload
@@ -256,12 +256,13 @@ def list_models(
     >>> [row.entry.name for row in list_models(fits=True, vram="1GB") if row.entry.name == "gpt2"]
     ['gpt2']
     """
-    from gpufit.sources.answers import file_stamp, recall
     from gpufit.sources.catalog import catalog_files
     from gpufit.sources.compiled import user_cache_dir
+    from gpufit.sources.kept import Kept, file_stamp
     from gpufit.verdict.listing import Listed as Row
     from gpufit.verdict.listing import ListFilter as Filter
-    from gpufit.verdict.listing import check_family, from_plain, list_entries, to_plain
+    from gpufit.verdict.listing import check_family, list_entries
+    from gpufit.verdict.menu import Menus
 
     environment = os.environ if environ is None else environ
     wanted = filters or Filter()
@@ -275,22 +276,17 @@ def list_models(
             return weigh_alone(entries, wanted.quant)
         return tuple(Row(entry=entry) for entry in entries)
     device = find_device(vram=vram, gpu=gpu, environ=environment)
-    reserve_bytes = parse_reserve(reserve)
     files = catalog_files(None if catalog is None else Path(catalog), environment)
-    card = [device.name, device.count, device.total_bytes, device.free_bytes, device.compute_capability]
-    card += [device.vendor, device.architecture]
-    question = [*card, reserve_bytes, context, batch, as_dict(wanted), *map(file_stamp, files)]
-    plain = recall(
-        question,
-        lambda: to_plain(
-            list_entries(
-                entries, device=device, reserve_bytes=reserve_bytes,
-                request=Request(context=context, batch=batch), quant=wanted.quant,
-            )
-        ),
-        user_cache_dir(environment),
+    card = [device.compute_capability, device.count, device.vendor, device.architecture]
+    cache = user_cache_dir(environment)
+    kept = Kept([*card, batch, *map(file_stamp, files)], cache)
+    menus = Menus(kept.read(), whole=cache is not None and batch == 1)  # other batches fill up as they are asked about
+    listed = list_entries(
+        entries, device=device, reserve_bytes=parse_reserve(reserve),
+        request=Request(context=context, batch=batch, quant=wanted.quant), menus=menus,
     )  # fmt: skip
-    listed = from_plain(entries, plain, device)
+    if menus.changed:
+        kept.write(menus.kept)
     return tuple(row for row in listed if row.option is not None) if fits else listed
 
 

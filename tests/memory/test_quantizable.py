@@ -53,7 +53,7 @@ def test_the_rule_names_the_same_modules_as_the_loader() -> None:
         skip = [*get_keys_to_not_convert(truth.model), *(truth.model._keep_in_fp32_modules or ())]
         theirs = {module for module in truth.linears if should_convert_module(module, skip)}
         groups = ours.tensors.groups
-        converted = _linear_matrices(ours.tensors, "bnb-nf4")
+        converted = _linear_matrices(ours.tensors, fused_experts=False)
         mine = sum(matrix.copies for matrix in converted.values())
         names = {n.removesuffix(".weight") for index in converted for n in groups[index].names()}
         assert theirs <= names, (name, sorted(theirs - names)[:3])

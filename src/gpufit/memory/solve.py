@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from gpufit.facts.architecture import Architecture
+from gpufit.memory.curve import Curve
 from gpufit.memory.estimate import Estimate, estimate
+from gpufit.memory.split import share_out
 from gpufit.memory.workload import Workload
 from gpufit.records import replace
 
@@ -23,8 +26,35 @@ def with_context(workload: Workload, context_tokens: int) -> Workload:
     return replace(workload, prompt_tokens=context_tokens - new_tokens, new_tokens=new_tokens)
 
 
+def context_curve(
+    architecture: Callable[[], Architecture],
+    workload: Workload,
+    *,
+    top: int | None,
+    devices: int = 1,
+    kept: Sequence[Any] | None = None,
+) -> Curve:
+    """What the fullest device needs over the context in tokens: process, then load peak, each low, likely and high.
+
+    The high ends have to stay within a budget. ``top`` is the model's longest context, None where it sets none. The
+    architecture is asked for only where ``kept``, the pieces of an earlier curve, do not answer.
+    """
+
+    def needs(context_tokens: int) -> tuple[int, ...]:
+        share = share_out(estimate(architecture(), with_context(workload, context_tokens)), devices)
+        return (
+            share.process.low_bytes, share.process.likely_bytes, share.process.high_bytes,
+            share.load_peak.low_bytes, share.load_peak.likely_bytes, share.load_peak.high_bytes,
+        )  # fmt: skip
+
+    return Curve(needs, top or LONGEST_SEARCHED_TOKENS, bounded=(2, 5), kept=kept or (1,))
+
+
 def solve_context(architecture: Architecture, workload: Workload, need: Callable[[Estimate], int], budget: int) -> int:
-    """The longest context in tokens whose ``need`` is within ``budget`` bytes; 0 when not even one token is."""
+    """The longest context in tokens whose ``need`` is within ``budget`` bytes; 0 when not even one token is.
+
+    For the serving runtimes, whose blocks ``context_curve`` cannot follow.
+    """
     longest = architecture.max_context_tokens or LONGEST_SEARCHED_TOKENS
     return largest_within(lambda n: need(estimate(architecture, with_context(workload, n))), longest, budget)
 

@@ -170,7 +170,7 @@ def _matrices(architecture: Architecture, quant: Quantization) -> dict[int, _Con
     elif quant == "mxfp4":
         found = _mxfp4_matrices(architecture)
     else:
-        found = _linear_matrices(architecture.tensors, quant)
+        found = _linear_matrices(architecture.tensors, fused_experts=quant == "fp8")
     if not found:
         raise Unsupported(
             f"{architecture.model_type} models have no layer that {quant} can convert",
@@ -179,18 +179,21 @@ def _matrices(architecture: Architecture, quant: Quantization) -> dict[int, _Con
     return found
 
 
-def _linear_matrices(inventory: TensorInventory, quant: Quantization) -> dict[int, _Converted]:
+@lru_cache(maxsize=1024)
+def _linear_matrices(inventory: TensorInventory, *, fused_experts: bool) -> dict[int, _Converted]:
     """bitsandbytes converts each nn.Linear and Conv1D that is not skipped, FP8 each nn.Linear and the fused experts.
 
     Fused 3-D experts are no nn.Linear, so bitsandbytes leaves them as they are. Sources, transformers 5.23.0:
     integrations/bitsandbytes.py replace_with_bnb_linear; integrations/finegrained_fp8.py replace_with_fp8_linear.
     """
-    modules = ("linear", "experts") if quant == "fp8" else ("linear", "conv1d")
+    modules = ("linear", "experts") if fused_experts else ("linear", "conv1d")
     skip = _skip_patterns(inventory)
+    numbered = tuple(key for key in skip if _names_a_block(key))  # the last module may be one block's own
+    everywhere = tuple(key for key in skip if key not in numbered)
     found = {}
     for index, group in enumerate(inventory.groups):
         if group.module in modules and _is_matrix(group) and not group.tied_to:
-            copies = _count_converted(group, skip)
+            copies = _count_converted(group, everywhere, numbered)
             if copies:
                 found[index] = _as_matrices(group, copies)
     return found
@@ -228,19 +231,16 @@ def _skip_patterns(inventory: TensorInventory) -> tuple[str, ...]:
     return (*(key.removesuffix(".weight") for key in keys), *inventory.keep_fp32)
 
 
-def _count_converted(group: TensorGroup, skip: tuple[str, ...]) -> int:
-    """How many copies no pattern matches.
+def _count_converted(group: TensorGroup, everywhere: tuple[str, ...], numbered: tuple[str, ...]) -> int:
+    """How many copies no pattern matches; ``numbered`` patterns name one block, the others hold in all alike.
 
     Source: transformers 5.23.0, quantizers/quantizers_utils.py, should_convert_module: a pattern matches from
     the start up to a module boundary, or as a suffix.
     """
     suffix = ".weight" if group.name.endswith(".weight") else ""
-    module = group.name.removesuffix(suffix)
-    if any(
-        _matches(module.format(*(index[0] for index in group.indices)), key) for key in skip if not _names_a_block(key)
-    ):
+    module = group.name.removesuffix(suffix).format(*(index[0] for index in group.indices))
+    if any(_matches(module, key) for key in everywhere):
         return 0
-    numbered = [key for key in skip if _names_a_block(key)]  # the last module may be one block's own
     if not numbered:
         return group.copies
     return sum(not any(_matches(name.removesuffix(suffix), key) for key in numbered) for name in group.names())

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from gpufit.devices.device import Device
 from gpufit.errors import Unsupported
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.estimate import Estimate, estimate
 from gpufit.memory.ranges import Range
-from gpufit.memory.solve import solve_batch, solve_context
+from gpufit.memory.solve import context_curve, solve_batch, solve_context
 from gpufit.memory.split import share_out
 from gpufit.memory.weights import count_weights
 from gpufit.memory.workload import Quantization, Workload
@@ -55,16 +55,11 @@ class Adviser:
 
             workload = for_device(workload, self.device)
         share = share_out(weighed or estimate(self.architecture, workload), self.device.count)
-        budget = self.budget.budget_bytes
-        if weighed is not None and weighed.unknown:
-            verdict = judge_floor(max(share.process.low_bytes, share.load_peak.low_bytes), budget)
-        else:
-            verdicts = (judge(share.process, budget), judge(share.load_peak, budget))
-            verdict = max(verdicts, key=("fits", "tight", "no").index)
-        return Option(
-            change=change, workload=workload, device=self.device, process=share.process, load_peak=share.load_peak,
-            budget_bytes=budget, verdict=verdict,
-        )  # fmt: skip
+        found = weigh_needs(change, workload, self.device, share.process, share.load_peak, self.budget.budget_bytes)
+        if weighed is None or not weighed.unknown:
+            return found
+        floor = max(share.process.low_bytes, share.load_peak.low_bytes)
+        return replace(found, verdict=judge_floor(floor, self.budget.budget_bytes))
 
     def need(self, weighed: Estimate) -> int:
         """The bytes that must be within the budget for ``fits``."""
@@ -72,14 +67,19 @@ class Adviser:
         return max(share.process.high_bytes, share.load_peak.high_bytes)
 
     def longest_context(self, workload: Workload) -> int:
-        """Longest context in tokens that is judged ``fits``; 0 when none is.
+        """How far the asked context can grow and still be judged ``fits``; where it does not fit, how much is left.
 
-        Never less than the asked one where that fits: kernels change with the length, so memory may fall as it grows.
+        In tokens; 0 when no context fits. Kernels change with the length, so memory may fall as it grows: every length
+        from the asked one up to the answer fits.
         """
-        if self.architecture.task == "vision" and self.architecture.max_context_tokens is None:
-            return workload.context_tokens  # pictures have one length
-        found = solve_context(self.architecture, workload, self.need, self.budget.budget_bytes)
-        asked = workload.context_tokens
+        architecture, budget, asked = self.architecture, self.budget.budget_bytes, workload.context_tokens
+        top = architecture.max_context_tokens
+        if architecture.task == "vision" and top is None:
+            return asked  # pictures have one length
+        if workload.runtime == "transformers":
+            curve = context_curve(lambda: architecture, workload, top=top, devices=self.device.count)
+            return curve.longest(min(asked, top or asked), budget)
+        found = solve_context(architecture, workload, self.need, budget)
         return asked if found < asked and self.weigh(workload).verdict == "fits" else found
 
     def largest_batch(self, workload: Workload) -> int:
@@ -90,28 +90,25 @@ class Adviser:
 
     def best_precision(self, workload: Workload) -> Option | None:
         """The least lossy format that fits the workload, else the least lossy that is tight, else None."""
-        tight = None
-        for option in self._precisions(workload):
-            if option.verdict == "fits":
-                return option
-            if option.verdict == "tight" and tight is None:
-                tight = option
-        return tight
+        return choose(self._precisions(workload))
 
     def _precisions(self, workload: Workload) -> Iterator[Option]:
         """Every format that this card can load the model into, least loss first."""
-        half = self.half(workload.dtype)
-        formats = [(half, quant, needs) for quant, needs in self._loadable(workload)]
-        if workload.dtype == "fp32":
-            formats.insert(0, ("fp32", "none", (0, 0)))
-        for dtype, quant, needs in formats:
-            if _can_run(self.device, quant, needs):
-                try:
-                    if workload.runtime == "transformers" and self._is_beyond(dtype, quant):
-                        continue
-                    yield self.weigh(replace(workload, dtype=dtype, quant=quant), dtype if quant == "none" else quant)
-                except Unsupported:  # this family has no layer that the format converts
+        for dtype, quant in self.formats(workload):
+            try:
+                if workload.runtime == "transformers" and self._is_beyond(dtype, quant):
                     continue
+                yield self.weigh(replace(workload, dtype=dtype, quant=quant), dtype if quant == "none" else quant)
+            except Unsupported:  # this family has no layer that the format converts
+                continue
+
+    def formats(self, workload: Workload) -> tuple[tuple[str, Quantization], ...]:
+        """Dtype and quantization of all that this card could load the model as, least loss first."""
+        half = self.half(workload.dtype)
+        formats = [(half, quant) for quant, needs in self._loadable(workload) if _can_run(self.device, quant, needs)]
+        if workload.dtype == "fp32" and _can_run(self.device, "none", (0, 0)):
+            formats.insert(0, ("fp32", "none"))
+        return tuple(formats)
 
     def _is_beyond(self, dtype: str, quant: Quantization) -> bool:
         """Whether the weights alone are more than all devices hold, so that nothing else needs to be counted."""
@@ -159,6 +156,28 @@ class Adviser:
             needs.append((8, 0))
         capability = card.compute_capability
         return card.vendor in ("NVIDIA", None) and capability is not None and capability >= max(needs)
+
+
+def weigh_needs(
+    change: str, workload: Workload, device: Device, process: Range, load_peak: Range, budget_bytes: int
+) -> Option:
+    """An Option from what a workload needs: the worse of running and loading decides."""
+    verdicts = (judge(process, budget_bytes), judge(load_peak, budget_bytes))
+    return Option(
+        change=change, workload=workload, device=device, process=process, load_peak=load_peak,
+        budget_bytes=budget_bytes, verdict=max(verdicts, key=("fits", "tight", "no").index),
+    )  # fmt: skip
+
+
+def choose(options: Iterable[Option]) -> Option | None:
+    """The first option that fits, else the first that is tight, else None."""
+    tight = None
+    for option in options:
+        if option.verdict == "fits":
+            return option
+        if option.verdict == "tight" and tight is None:
+            tight = option
+    return tight
 
 
 def _can_run(device: Device, quant: Quantization, capability: tuple[int, int]) -> bool:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol, get_args
+from typing import Protocol, get_args
 
 from gpufit.devices.device import Device
-from gpufit.errors import Undecided, UnknownName, Unsupported
+from gpufit.errors import UnknownName
 from gpufit.facts.architecture import Architecture, Task
-from gpufit.memory.ranges import Range
-from gpufit.memory.workload import QUANTIZATIONS, Workload
-from gpufit.records import as_dict, record, replace
+from gpufit.memory.workload import QUANTIZATIONS
+from gpufit.records import record
 from gpufit.units import parse_count
-from gpufit.verdict.advise import Adviser, Option
-from gpufit.verdict.budget import Budget, make_budget
-from gpufit.verdict.plan import Request, plan_workload
+from gpufit.verdict.advise import Option
+from gpufit.verdict.budget import make_budget
+from gpufit.verdict.menu import Menus
+from gpufit.verdict.plan import Request
 
 TASKS: tuple[str, ...] = get_args(Task)
-SMALLEST_BYTES_A_PARAMETER = 0.5  # no format here stores less than four bits a parameter
 SORT_KEYS = ("catalog", "name", "parameters", "process", "headroom", "context")
 
 
@@ -87,73 +86,16 @@ def list_entries(
     device: Device,
     reserve_bytes: int,
     request: Request,
-    quant: str | None = None,
+    menus: Menus,
 ) -> tuple[Listed, ...]:
     """Weigh each entry against the device; what fits in no format has no ``option``."""
     budget = make_budget(device, reserve_bytes)
-    room_bytes = budget.budget_bytes * device.count
-    return tuple(
-        _weigh(entry, device, budget, request, quant)
-        if entry.parameters * SMALLEST_BYTES_A_PARAMETER <= room_bytes
-        else Listed(entry=entry)
-        for entry in entries
-    )
-
-
-def _weigh(entry: Entry, device: Device, budget: Budget, request: Request, quant: str | None) -> Listed:
-    """The best option for one model; none where nothing fits or nothing is known."""
-    try:
-        adviser = Adviser(entry.architecture(), device, budget)
-        longest = adviser.architecture.max_context_tokens
-        if request.context is not None and longest is not None and request.context > longest:
-            return Listed(entry=entry)
-        workload, _ = plan_workload(adviser.architecture, adviser.device, replace(request, quant=quant))
-        option = adviser.weigh(workload, workload.quant) if quant else adviser.best_precision(workload)
-    except (Undecided, Unsupported):
-        return Listed(entry=entry)
-    if option is None or option.verdict == "no":
-        return Listed(entry=entry)
-    return Listed(entry=entry, option=option, longest_context_tokens=adviser.longest_context(option.workload))
-
-
-def to_plain(listed: Iterable[Listed]) -> list[list[Any]]:
-    """The figures of weighed rows in values that JSON can write; ``from_plain`` puts them back."""
-    return [
-        [
-            row.longest_context_tokens,
-            option.change,
-            as_dict(option.workload),
-            as_dict(option.process),
-            as_dict(option.load_peak),
-            option.budget_bytes,
-            option.verdict,
-        ]
-        if (option := row.option)
-        else []
-        for row in listed
-    ]
-
-
-def from_plain(entries: Iterable[Entry], plain: Iterable[list[Any]], device: Device) -> tuple[Listed, ...]:
-    """Rows from what ``to_plain`` made of them for the same entries and device."""
-    return tuple(
-        Listed(
-            entry=entry,
-            longest_context_tokens=figures[0],
-            option=Option(
-                change=figures[1],
-                workload=Workload(**{**figures[2], "compute_capability": device.compute_capability}),
-                device=device,
-                process=Range(**figures[3]),
-                load_peak=Range(**figures[4]),
-                budget_bytes=figures[5],
-                verdict=figures[6],
-            ),
-        )
-        if figures
-        else Listed(entry=entry)
-        for entry, figures in zip(entries, plain, strict=True)
-    )
+    listed = []
+    for entry in entries:
+        best = menus.best(entry.name, entry.architecture, device, request, budget.budget_bytes)
+        option, longest = best or (None, None)
+        listed.append(Listed(entry=entry, option=option, longest_context_tokens=longest))
+    return tuple(listed)
 
 
 def _plain_name(family: str) -> str:

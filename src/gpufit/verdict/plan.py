@@ -48,7 +48,9 @@ def plan_workload(
     or the card cannot run.
     """
     notes: list[str] = []
-    prompt, new_tokens = _plan_tokens(architecture, request)
+    longest = architecture.max_context_tokens
+    _refuse_needless(architecture, _check_tokens(request, longest))
+    prompt, new_tokens = plan_tokens(request, longest=longest, generates=architecture.generates)
     if type(request.batch) is not int or not 1 <= request.batch <= LARGEST_BATCH:
         raise UsageError(
             f"--batch {request.batch} is not from 1 to {LARGEST_BATCH:,}", hint="--batch 1 is one sequence"
@@ -93,23 +95,34 @@ def _plan_served(
     return (for_device(workload, device) if device else workload), tuple(notes)
 
 
-def _plan_tokens(architecture: Architecture, request: Request) -> tuple[int, int]:
-    longest = architecture.max_context_tokens
-    numbers = (
+def _check_tokens(request: Request, longest: int | None) -> dict[str, int]:
+    """The numbers of tokens that were given, by option."""
+    given = {}
+    for name, value, low in (
         ("--context", request.context, 1), ("--prompt", request.prompt, 1), ("--new-tokens", request.new_tokens, 0),
-    )  # fmt: skip
-    for name, value, low in numbers:
+    ):  # fmt: skip
         if value is not None and type(value) is not int:
             raise UsageError(f"{name} {str(value)[:40]!r} is not a whole number", hint=_example(name, longest))
         if value is not None and not low <= value <= LARGEST_CONTEXT:
             raise UsageError(f"{name} {value} is not from {low} to {LARGEST_CONTEXT:,}", hint=_example(name, longest))
-    _refuse_needless(architecture, numbers)
+        if value:
+            given[name] = value
+    return given
+
+
+def plan_tokens(request: Request, *, longest: int | None, generates: bool) -> tuple[int, int]:
+    """Prompt and new tokens for a model with this longest context (None: no bound).
+
+    >>> plan_tokens(Request(context=1024), longest=2048, generates=True)
+    (768, 256)
+    """
+    _check_tokens(request, longest)
     context, prompt, new_tokens = request.context, request.prompt, request.new_tokens
     if context is None:
         limit = min(DEFAULT_CONTEXT_TOKENS, longest or DEFAULT_CONTEXT_TOKENS)
         said = (prompt or 0) + (new_tokens or 0)
         if prompt is not None:
-            default_new = min(DEFAULT_NEW_TOKENS, max(0, limit - prompt)) if architecture.generates else 0
+            default_new = min(DEFAULT_NEW_TOKENS, max(0, limit - prompt)) if generates else 0
             context = prompt + (default_new if new_tokens is None else new_tokens)
         else:
             context = max(limit, said + 1 if said else 0)
@@ -119,7 +132,7 @@ def _plan_tokens(architecture: Architecture, request: Request) -> tuple[int, int
             hint=f"use --context {longest} or less",
         )
     if new_tokens is None and prompt is None:
-        new_tokens = min(DEFAULT_NEW_TOKENS, context // 2) if architecture.generates else 0
+        new_tokens = min(DEFAULT_NEW_TOKENS, context // 2) if generates else 0
     if new_tokens is None:
         assert prompt is not None  # narrowed by the line above
         new_tokens = context - prompt
@@ -137,9 +150,8 @@ def _example(flag: str, longest: int | None) -> str:
     return f"use {flag} {min(1024, longest or 1024)}"
 
 
-def _refuse_needless(architecture: Architecture, numbers: tuple[tuple[str, int | None, int], ...]) -> None:
+def _refuse_needless(architecture: Architecture, given: dict[str, int]) -> None:
     """Raises UsageError for a number of tokens that this model's work does not have."""
-    given = {name: value for name, value, _ in numbers if value}
     if not architecture.generates and "--new-tokens" in given:
         raise UsageError(
             f"{architecture.model_type} is an encoder and generates no tokens", hint="leave --new-tokens out"
@@ -151,13 +163,18 @@ def _refuse_needless(architecture: Architecture, numbers: tuple[tuple[str, int |
         )
 
 
+def pictures_asked(architecture: Architecture) -> int:
+    """Tokens of a picture, for models that are asked about pictures and whose are known; else 0."""
+    if architecture.task != "vision-language":
+        return 0
+    from gpufit.memory.activations.pictures import picture_tokens
+
+    return picture_tokens(architecture)
+
+
 def _plan_images(architecture: Architecture, wanted: int | None, prompt: int) -> int:
     """Pictures a sequence: one where nothing is said, the family's are known and the prompt has room for it."""
-    tokens = 0
-    if architecture.task == "vision-language":
-        from gpufit.memory.activations.pictures import picture_tokens
-
-        tokens = picture_tokens(architecture)
+    tokens = pictures_asked(architecture)
     if wanted is None:
         return int(0 < tokens < prompt)
     if type(wanted) is not int or not 0 <= wanted <= LARGEST_IMAGES:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
-from gpufit.memory.activations.symbols import Expr, Sizes
+from gpufit.memory.activations.symbols import Expr, Sizes, factors
+from gpufit.memory.traced import Traced, widest
 from gpufit.records import record
 
 PhaseName = Literal["encode", "prefill", "decode"]
@@ -68,16 +69,19 @@ class Contest(tuple[Moment, ...]):
 
     def __new__(cls, moments: Iterable[Moment]) -> Contest:
         self = super().__new__(cls, moments)
-        places: dict[tuple[int, ...], int] = {}
+        places: dict[int, int] = {}
         self._sums = tuple(
             tuple((count, places.setdefault(letters, len(places))) for letters, count in moment.formula.counts.items())
             for moment in self
         )
-        self._products = tuple(places)
+        self._products = tuple(map(factors, places))
         return self
 
     def widest(self, sizes: Sizes) -> tuple[int, Moment]:
         """The peak in bytes and the moment that reaches it, the first of equals."""
+        if Traced in map(type, sizes):
+            traced_peak, winner = widest(sizes, self._products, self._sums)
+            return cast("int", traced_peak), self[winner]
         products = []
         for letters in self._products:
             product = 1

@@ -7,7 +7,10 @@ multiplications.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
+
+_EXPONENT_BITS = 4  # a product of letters is one number with so many bits a letter: multiplying adds the exponents
 
 
 class Sizes(NamedTuple):
@@ -73,8 +76,11 @@ class Expr:
 
     __slots__ = ("_made_of", "counts")
 
-    def __init__(self, counts: dict[tuple[int, ...], int], made_of: str | tuple[str, Expr, Expr]) -> None:
-        """``counts``: product of letters -> how often it occurs; ``made_of``: the text, or what it is made of."""
+    def __init__(self, counts: dict[int, int], made_of: str | tuple[str, Expr, Expr]) -> None:
+        """``counts``: product of letters -> how often it occurs; ``made_of``: the text, or what it is made of.
+
+        A product is written as one number, which ``factors`` takes apart.
+        """
         self.counts = counts
         self._made_of = made_of  # put into words only when somebody reads it
 
@@ -82,7 +88,7 @@ class Expr:
         """The number that the formula has for these sizes."""
         total = 0
         for letters, product in self.counts.items():
-            for letter in letters:
+            for letter in factors(letters):
                 product *= sizes[letter]
             total += product
         return total
@@ -97,7 +103,7 @@ class Expr:
 
     def letters(self) -> tuple[str, ...]:
         """The letters that occur, in the order of ``Sizes``."""
-        return tuple(Sizes._fields[index] for index in sorted({i for letters in self.counts for i in letters}))
+        return tuple(Sizes._fields[index] for index in sorted({i for letters in self.counts for i in factors(letters)}))
 
     def __str__(self) -> str:
         if isinstance(self._made_of, str):
@@ -137,11 +143,13 @@ class Expr:
 
     def __mul__(self, other: Expr | int) -> Expr:
         right = as_expr(other)
-        counts: dict[tuple[int, ...], int] = {}
-        for left_letters, one in self.counts.items():
-            for right_letters, two in right.counts.items():
-                letters = tuple(sorted(left_letters + right_letters))
-                counts[letters] = counts.get(letters, 0) + one * two
+        if len(right.counts) == 1:
+            ((more, factor),) = right.counts.items()
+            return Expr({letters + more: count * factor for letters, count in self.counts.items()}, ("·", self, right))
+        counts: dict[int, int] = {}
+        for letters, one in self.counts.items():
+            for more, two in right.counts.items():
+                counts[letters + more] = counts.get(letters + more, 0) + one * two
         return Expr({letters: count for letters, count in counts.items() if count}, ("·", self, right))
 
     def __rmul__(self, other: int) -> Expr:
@@ -156,7 +164,22 @@ def as_expr(value: Expr | int) -> Expr:
     """A whole number as a formula."""
     if isinstance(value, Expr):
         return value
-    return Expr({(): value} if value else {}, str(value))
+    return Expr({0: value} if value else {}, str(value))
+
+
+@cache
+def factors(product: int) -> tuple[int, ...]:
+    """The places in ``Sizes`` of the letters of a product, each as often as it occurs.
+
+    >>> [factors(letters) for letters in (T * b * b + 8).counts]
+    [(0, 8, 8), ()]
+    """
+    found, letter = [], 0
+    while product:
+        found += [letter] * (product & (1 << _EXPONENT_BITS) - 1)
+        product >>= _EXPONENT_BITS
+        letter += 1
+    return tuple(found)
 
 
 NOTHING = as_expr(0)
@@ -164,4 +187,4 @@ NOTHING = as_expr(0)
     T, B, S, C, P, A, M, N, b, h, f, q, k, v, o, H, G, r, j, D, V, E, e, w, u, R, K, Z, Y,
     i, s, n, g, m, t, Q, X, L, F, W,
     p, x, y, d, a, z, U,
-) = (Expr({(index,): 1}, name) for index, name in enumerate(Sizes._fields))  # fmt: skip
+) = (Expr({1 << _EXPONENT_BITS * index: 1}, name) for index, name in enumerate(Sizes._fields))  # fmt: skip
