@@ -17,6 +17,7 @@ from gpufit.verdict.menu import Menus
 from gpufit.verdict.plan import Request
 
 TASKS: tuple[str, ...] = get_args(Task)
+SMALLEST_BYTES_A_PARAMETER = 0.5  # no format here stores less than four bits a parameter
 SORT_KEYS = ("catalog", "name", "parameters", "process", "headroom", "context")
 
 
@@ -90,9 +91,12 @@ def list_entries(
 ) -> tuple[Listed, ...]:
     """Weigh each entry against the device; what fits in no format has no ``option``."""
     budget = make_budget(device, reserve_bytes)
+    room_bytes = budget.budget_bytes * device.count
     listed = []
     for entry in entries:
-        best = menus.best(entry.name, entry.architecture, device, request, budget.budget_bytes)
+        best = None
+        if menus.whole or entry.parameters * SMALLEST_BYTES_A_PARAMETER <= room_bytes:
+            best = menus.best(entry.name, entry.architecture, device, request, budget.budget_bytes)
         option, longest = best or (None, None)
         listed.append(Listed(entry=entry, option=option, longest_context_tokens=longest))
     return tuple(listed)
