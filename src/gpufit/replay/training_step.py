@@ -120,6 +120,7 @@ def _labels(model: Any, tokens: int, batch: int, device: str) -> torch.Tensor:
     """One label a token, or one a sequence for classifiers."""
     import torch
 
-    if "SequenceClassification" in type(model).__name__:
+    bare = model.get_base_model() if hasattr(model, "get_base_model") else model  # peft wraps it in a class of its own
+    if "SequenceClassification" in type(bare).__name__:
         return torch.zeros((batch,), dtype=torch.int64, device=device)
     return token_ids(batch, tokens, device)

@@ -89,6 +89,19 @@ def eager_attention(
     return output, weights
 
 
+def eager_plain(part: Part, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Attended:
+    """modeling_gpt2.py and modeling_bert.py: the softmax stays in the scores' own format."""
+    weights = scale(matmul(query, transpose(key, -1, -2)))
+    if mask is not None:
+        weights = add(weights, mask)
+    weights = softmax(weights)
+    weights = cast(weights, value.dtype)
+    weights = dropout(weights, part.dropout.attention)
+    output = matmul(weights, value)
+    output = transpose(output, 1, 2)
+    return output, weights
+
+
 def eager_capped(part: Part, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Attended:
     """modeling_gemma2.py: scores are soft-capped before the mask."""
     return eager_attention(part, query, key, value, mask, capped=True)

@@ -17,7 +17,7 @@ from gpufit.facts.tensors import TensorGroup
 from gpufit.memory.training.adapters import saved_groups, targeted_groups
 from gpufit.memory.training.plan import TrainingPlan
 from gpufit.memory.training.quantized import multiply_4bit, multiply_8bit
-from gpufit.memory.training.tape.graph import Parameter, Tape
+from gpufit.memory.training.tape.graph import Leaf, Parameter, Tape
 from gpufit.memory.training.tape.ops import add, cast, dropout, mean, mul, power, scale, shift
 from gpufit.memory.training.tape.ops import from_result as _function_of_result
 from gpufit.memory.training.tape.products import embedding, layer_norm, linear, mm
@@ -209,11 +209,22 @@ class Part:
         with self.tape.ledger.inside(name):
             return rms_norm(x, self.weight(f"{name}.weight"))
 
-    def embedding(self, name: str, ids: Tensor) -> Tensor:
-        """nn.Embedding."""
+    def embedding(self, name: str, ids: Tensor, *, scaled: bool = False) -> Tensor:
+        """nn.Embedding, times a number where the family's own class does that."""
         with self.tape.ledger.inside(name):
             weight = self.weight(f"{name}.weight")
-            return embedding(ids, weight, weight.shape[-1])
+            out = embedding(ids, weight, weight.shape[-1])
+            if scaled:
+                out = scale(out)
+            plan = self.model.plan
+            if plan.trains_adapters and plan.checkpointing != "none" and self._is_input(name):
+                out.node = leaf = Leaf("inputs", accumulates=False)  # enable_input_require_grads
+                leaf.held = out.alias()
+            return out
+
+    def _is_input(self, name: str) -> bool:
+        """Whether that embedding is the model's get_input_embeddings()."""
+        return name in ("embed_tokens", "wte", "word_embeddings", "embed_in", "shared")
 
 
 def rms_norm(hidden: Tensor, weight: Tensor) -> Tensor:

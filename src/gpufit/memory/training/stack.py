@@ -14,11 +14,18 @@ from gpufit.memory.training.tape.graph import Gradients, Node
 from gpufit.memory.training.tape.ops import size_of
 from gpufit.memory.training.tape.tensor import Storage, Tensor
 
-Layer = Callable[[Part, str, Tensor], Tensor]
+Outputs = Tensor | tuple[Tensor, Tensor | None]
+Layer = Callable[[Part, str, Tensor], Outputs]
 
 
-def run_layers(model: Model, prefix: str, kinds: Sequence[str], layer: Layer, hidden: Tensor) -> Tensor:
-    """``for layer in self.layers: hidden_states = layer(hidden_states)``; equal ``kinds`` mean layers alike."""
+def run_layers(model: Model, prefix: str, kinds: Sequence[str], layer: Layer, first: Callable[[], Tensor]) -> Tensor:
+    """``for layer in self.layers: hidden_states = layer(hidden_states)``; equal ``kinds`` mean layers alike.
+
+    ``first`` makes the first layer's input, which nobody else names. Where a layer hands out a tuple, the loop names it
+    until the next layer is done.
+    """
+    hidden = first()
+    outputs: Outputs | None = None
     ledger = model.tape.ledger
     selective = model.plan.checkpointing == "selective"
     alike = [(kind, selective and index % 2) for index, kind in enumerate(kinds)]
@@ -34,14 +41,17 @@ def run_layers(model: Model, prefix: str, kinds: Sequence[str], layer: Layer, hi
         ledger.enter(f"{prefix}.{index}")
         before = ledger.temporaries_bytes
         with ledger.inside(f"{prefix}.{index}"):
-            hidden = _run(model, prefix, index, kinds[index], layer, hidden)
+            outputs = _run(model, prefix, index, kinds[index], layer, hidden)
+        hidden = outputs[0] if isinstance(outputs, tuple) else outputs
+        if not isinstance(outputs, tuple):
+            outputs = None
         if index:
             left[alike[index]] = ledger.temporaries_bytes - before
             shown[alike[index]] = index
     return hidden
 
 
-def _run(model: Model, prefix: str, index: int, kind: str, layer: Layer, hidden: Tensor) -> Tensor:
+def _run(model: Model, prefix: str, index: int, kind: str, layer: Layer, hidden: Tensor) -> Outputs:
     part = model.part(f"{prefix}.{{}}", index)
     if _checkpoints(model, range(index, index + 1)):
         model.checkpoint_bytes += size_of(hidden)

@@ -15,7 +15,7 @@ from gpufit.memory.training.masks import causal_mask
 from gpufit.memory.training.modules import Model, Part
 from gpufit.memory.training.norms import Norm, gemma_rms, layer_norm, llama_rms
 from gpufit.memory.training.stack import layer_kinds, run_layers
-from gpufit.memory.training.tape.ops import add, mul, scale
+from gpufit.memory.training.tape.ops import add, mul
 from gpufit.memory.training.tape.tensor import Tensor
 from gpufit.memory.training.tape.views import contiguous, reshape, transpose, view
 from gpufit.records import record
@@ -98,9 +98,7 @@ def _model(model: Model, family: Family, given: Inputs) -> Tensor:
     """LlamaModel.forward."""
     stack = model.architecture.stacks[0]
     base = model.part("model")
-    inputs_embeds = base.embedding("embed_tokens", given.ids)
-    if family.scaled_embedding:
-        inputs_embeds = scale(inputs_embeds)
+    inputs_embeds = base.embedding("embed_tokens", given.ids, scaled=family.scaled_embedding)
     kinds = layer_kinds(model.architecture)
     positions = model.tape.empty((1, given.ids.shape[1]), "int64")
     eager_only = family.eager_only
@@ -113,7 +111,7 @@ def _model(model: Model, family: Family, given: Inputs) -> Tensor:
             tables[kind] = rotary_tables(model.tape, given.ids.shape[1], dim, inputs_embeds.dtype)
     context = Context(family=family, stack=stack, masks=masks, tables=tables, positions=positions)
     hidden = run_layers(
-        model, "model.layers", kinds, lambda part, kind, x: _layer(part, context, kind, x), inputs_embeds
+        model, "model.layers", kinds, lambda part, kind, x: _layer(part, context, kind, x), lambda: inputs_embeds
     )
     return family.norm(base, "norm", hidden)
 

@@ -10,11 +10,12 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, TypeVar
 
 from gpufit.memory.training.tape.ledger import Ledger
 from gpufit.memory.training.tape.tensor import Shape, Storage, Tensor, laid_out
 
+Result = TypeVar("Result")
 Gradients = Sequence[Tensor | None]
 Backward = Callable[["Node", Gradients], Gradients]
 
@@ -70,6 +71,12 @@ class Parameter(Node):
 
 def _no_backward(node: Node, grads: Gradients) -> Gradients:
     return ()
+
+
+class Leaf(Parameter):
+    """A tensor inside the graph that was told to take a gradient: it and its gradient live as long as the graph."""
+
+    __slots__ = ()
 
 
 class Stop(Exception):
@@ -165,7 +172,7 @@ class Tape:
         if self._remade == frame.count:
             raise Stop
 
-    def checkpoint(self, block: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    def checkpoint(self, block: Callable[..., Result], *inputs: Tensor) -> Result:
         """Run a block and keep its inputs alone; its backward will run it again."""
         if not self.recording or self._recomputing is not None:
             return block(*inputs)
@@ -306,6 +313,9 @@ def _validate(node: Node, found: list[Tensor | None]) -> None:
 
 def _settle(ledger: Ledger, parameter: Parameter, gradient: Tensor) -> None:
     """accumulate_grad.h: a first gradient is kept as it is, a later one added into it."""
+    if isinstance(parameter, Leaf):
+        parameter.extra = gradient
+        return
     if parameter.accumulates or parameter.storage is not None:
         return
     if gradient.storage.ledger is None:

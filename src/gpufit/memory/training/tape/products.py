@@ -73,6 +73,25 @@ def _bmm_back(node: Node, grads: Gradients) -> Gradients:
     return mine, theirs
 
 
+def baddbmm(base: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """``base.baddbmm(x, y)`` with scalars: a bmm written over a broadcast base, which takes no gradient."""
+    node = x.tape.node("baddbmm", (x, y), _baddbmm_back)
+    if node is not None:
+        x.tape.save(node, x if node.needs(1) else None, y if node.needs(0) else None)
+    out = x.tape.empty((x.shape[0], x.shape[1], y.shape[2]), x.dtype)
+    x.tape.attach(node, out)
+    return out
+
+
+def _baddbmm_back(node: Node, grads: Gradients) -> Gradients:
+    """maybe_multiply: each product is scaled by alpha into another tensor."""
+    found = []
+    for gradient in _bmm_back(node, grads):
+        found.append(None if gradient is None else like(gradient))
+        del gradient
+    return found
+
+
 def matmul(x: Tensor, y: Tensor) -> Tensor:
     """``matmul`` of two batches of matrices: each is laid out whole where it cannot be seen as one batch."""
     low = x.tape.autocast
@@ -137,13 +156,16 @@ def _embedding_back(node: Node, grads: Gradients) -> Gradients:
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, path: AttentionPath) -> Tensor:
     """scaled_dot_product_attention's fused kernels: save queries, keys, values, mask, output and fp32 row sums.
 
-    Layouts are (batch, heads, tokens, dim); the output, and the gradients, lie token by token, as the kernels write.
+    Layouts are (batch, heads, tokens, dim). Flash writes its output and gradients laid out as their inputs are, the
+    memory-efficient kernel token by token.
     """
     tape = q.tape
     node = tape.node("attention", (q, k, v, mask), _attention_back)
     tape.save(node, q, k, v, mask)
     batch, heads, tokens, _ = q.shape
-    out = by_token(q, v.shape[-1])
+    if node is not None:
+        node.extra = path
+    out = like(q) if path == "flash" else by_token(q, v.shape[-1])  # flash_api.cpp: empty_like(q)
     sums = tape.empty((batch, heads, tokens), "fp32")
     tape.save(node, out, sums)
     tape.attach(node, out)
@@ -159,7 +181,10 @@ def by_token(q: Tensor, dim: int) -> Tensor:
 def _attention_back(node: Node, grads: Gradients) -> Gradients:
     g = only(grads)
     q, k, v = g.tape.saved(node)[:3]
-    found = [by_token(t, t.shape[-1]) if node.needs(at) else None for at, t in enumerate((q, k, v))]
+    flash = node.extra == "flash"
+    found = [
+        None if not node.needs(at) else like(t) if flash else by_token(t, t.shape[-1]) for at, t in enumerate((q, k, v))
+    ]
     return (*found, None)
 
 

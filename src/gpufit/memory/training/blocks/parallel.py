@@ -1,0 +1,132 @@
+"""Decoders whose attention and MLP may stand side by side, with partial rotary: GPT-NeoX, Phi (transformers 5.23.0)."""
+
+from __future__ import annotations
+
+from gpufit.memory.training.activations import activate
+from gpufit.memory.training.attention import Attended, attend
+from gpufit.memory.training.blocks.gpt import heads_of
+from gpufit.memory.training.blocks.inputs import Inputs, make_inputs
+from gpufit.memory.training.blocks.rotary import Tables, apply_rotary, rotary_tables
+from gpufit.memory.training.loss import language_model_head
+from gpufit.memory.training.masks import causal_mask
+from gpufit.memory.training.modules import Model, Part
+from gpufit.memory.training.stack import layer_kinds, run_layers
+from gpufit.memory.training.tape.ops import add, dropout
+from gpufit.memory.training.tape.tensor import Tensor
+from gpufit.memory.training.tape.views import cat, contiguous, narrow, reshape, split, transpose, view
+
+
+def gpt_neox(model: Model) -> Tensor:
+    """GPTNeoXForCausalLM.forward, with use_parallel_residual."""
+    given = make_inputs(model)
+    hidden = model.part().run("gpt_neox", _neox_model, model, given)
+    return language_model_head(model.part(), "lm_head", hidden, given.labels)
+
+
+def _neox_model(model: Model, given: Inputs) -> Tensor:
+    base = model.part("gpt_neox")
+    inputs_embeds = base.embedding("embed_in", given.ids)
+    positions = model.tape.empty((1, given.ids.shape[1]), "int64")
+    mask = causal_mask(model, inputs_embeds)
+    tables = rotary_tables(model.tape, given.ids.shape[1], heads_of(model).rope_dim, inputs_embeds.dtype)
+    hidden = run_layers(
+        model, "gpt_neox.layers", layer_kinds(model.architecture),
+        lambda part, _, x: _neox_layer(part, mask, tables, positions, x),
+        lambda: dropout(inputs_embeds, model.dropout.hidden),
+    )  # fmt: skip
+    return base.layer_norm("final_layer_norm", hidden)
+
+
+def _neox_layer(part: Part, mask: Tensor | None, tables: Tables, positions: Tensor, hidden: Tensor) -> Tensor:
+    """GPTNeoXLayer.forward."""
+    attended, _ = part.run(
+        "attention", _neox_attention, part.inside("attention"), mask, tables, part.layer_norm("input_layernorm", hidden)
+    )
+    attended = dropout(attended, part.dropout.hidden)
+    fed = part.run("mlp", _neox_mlp, part.inside("mlp"), part.layer_norm("post_attention_layernorm", hidden))
+    fed = dropout(fed, part.dropout.hidden)
+    return add(add(fed, attended), hidden)
+
+
+def _neox_mlp(part: Part, hidden: Tensor) -> Tensor:
+    hidden = part.linear("dense_h_to_4h", hidden)
+    hidden = part.run("act", activate, "gelu", hidden)
+    return part.linear("dense_4h_to_h", hidden)
+
+
+def _neox_attention(part: Part, mask: Tensor | None, tables: Tables, hidden: Tensor) -> Attended:
+    a = heads_of(part.model)
+    lead = hidden.shape[:-1]
+    fused = transpose(view(part.linear("query_key_value", hidden), *lead, -1, 3 * a.head_dim), 1, 2)
+    query, key, value = split(fused, -1, (a.head_dim,) * 3)
+    query, key, _ = partial_rotary(query, key, tables)
+    del _
+    output, weights = attend(part, query, key, value, mask)
+    output = contiguous(reshape(output, *lead, -1))
+    output = part.linear("dense", output)
+    return output, weights
+
+
+def partial_rotary(query: Tensor, key: Tensor, tables: Tables) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
+    """The first part of each head is rotated, the rest passes; both are joined again.
+
+    The parts come third, for code that goes on naming them.
+    """
+    turned = tables[0].shape[-1]
+    rest = query.shape[-1] - turned
+    query_rot, query_pass = narrow(query, -1, turned), narrow(query, -1, rest) if rest else None
+    key_rot, key_pass = narrow(key, -1, turned), narrow(key, -1, rest) if rest else None
+    query_rot, key_rot = apply_rotary(query_rot, key_rot, tables)
+    query = cat((query_rot, query_pass) if query_pass is not None else (query_rot,), -1)
+    key = cat((key_rot, key_pass) if key_pass is not None else (key_rot,), -1)
+    return query, key, (query_rot, query_pass, key_rot, key_pass)
+
+
+def phi(model: Model) -> Tensor:
+    """PhiForCausalLM.forward."""
+    given = make_inputs(model)
+    hidden = model.part().run("model", _phi_model, model, given)
+    return language_model_head(model.part(), "lm_head", hidden, given.labels)
+
+
+def _phi_model(model: Model, given: Inputs) -> Tensor:
+    base = model.part("model")
+    inputs_embeds = base.embedding("embed_tokens", given.ids)
+    positions = model.tape.empty((1, given.ids.shape[1]), "int64")
+    mask = causal_mask(model, inputs_embeds)
+    inputs_embeds = dropout(inputs_embeds, model.dropout.embedding)
+    tables = rotary_tables(model.tape, given.ids.shape[1], heads_of(model).rope_dim, inputs_embeds.dtype)
+    hidden = run_layers(
+        model, "model.layers", layer_kinds(model.architecture),
+        lambda part, _, x: _phi_layer(part, mask, tables, positions, x), lambda: inputs_embeds,
+    )  # fmt: skip
+    return base.layer_norm("final_layernorm", hidden)
+
+
+def _phi_layer(part: Part, mask: Tensor | None, tables: Tables, positions: Tensor, hidden: Tensor) -> Tensor:
+    """PhiDecoderLayer.forward."""
+    residual = hidden
+    hidden = part.layer_norm("input_layernorm", hidden)
+    attended, _ = part.run("self_attn", _phi_attention, part.inside("self_attn"), mask, tables, hidden)
+    attended = dropout(attended, part.dropout.hidden)
+    fed = dropout(part.run("mlp", _phi_mlp, part.inside("mlp"), hidden), part.dropout.hidden)
+    return add(add(attended, fed), residual)
+
+
+def _phi_mlp(part: Part, hidden: Tensor) -> Tensor:
+    hidden = part.linear("fc1", hidden)
+    hidden = part.run("activation_fn", activate, "gelu_new", hidden)
+    return part.linear("fc2", hidden)
+
+
+def _phi_attention(part: Part, mask: Tensor | None, tables: Tables, hidden: Tensor) -> Attended:
+    a = heads_of(part.model)
+    lead = hidden.shape[:-1]
+    query = transpose(view(part.linear("q_proj", hidden), *lead, -1, a.head_dim), 1, 2)
+    key = transpose(view(part.linear("k_proj", hidden), *lead, -1, a.head_dim), 1, 2)
+    value = transpose(view(part.linear("v_proj", hidden), *lead, -1, a.head_dim), 1, 2)
+    query, key, _parts = partial_rotary(query, key, tables)  # locals of PhiAttention.forward until it is done
+    output, weights = attend(part, query, key, value, mask)
+    output = contiguous(reshape(output, *lead, -1))
+    output = part.linear("dense", output)
+    return output, weights
