@@ -28,6 +28,7 @@ _MODULES = {  # module of blocks/ -> form: the program's name there
     "gpt": {"gpt2": "gpt2", "opt": "opt", "bloom": "bloom"},
     "parallel": {"gpt_neox": "gpt_neox", "phi": "phi"},
     "bert": {"bert": "bert"},
+    "bart": {"bart": "bart"},
 }
 FORMS: dict[str, tuple[str, str]] = {
     form: (module, program) for module, forms in _MODULES.items() for form, program in forms.items()
