@@ -308,19 +308,21 @@ def validate(
 ) -> Validation:
     """Hold the estimates against the measurements of a CSV file.
 
-    A row's ``architecture`` is looked up in the catalog, then as ``owner__name.json`` in the folder ``configs``; a row
-    whose model is in neither is refused. Raises BadFile where the file itself cannot be read.
+    A row's ``architecture`` is looked up in the catalog, then as ``owner__name.json`` in the folder ``configs``, then
+    on the Hub, once for each; a row whose model is nowhere is refused. Raises BadFile where the file itself cannot be
+    read.
     """
     from gpufit.accuracy.measurements import read_measurements
     from gpufit.accuracy.validate import validate as compare_all
-    from gpufit.sources.known import known_architectures
+    from gpufit.sources.known import known_architectures, or_the_hub
 
     environment = os.environ if environ is None else environ
     rows = read_measurements(Path(file))
     folder = Path(configs) if configs is not None else None
+    known = known_architectures(load_catalog(catalog, environment), folder)
     return compare_all(
         rows,
-        find_architecture=known_architectures(load_catalog(catalog, environment), folder),
+        find_architecture=or_the_hub(known, environment),
         find_card=card_facts(environment),
     )
 

@@ -13,13 +13,21 @@ from gpufit.memory.versions import season_version
 from gpufit.memory.workload import AttentionKernel, Workload
 from gpufit.records import replace
 
-_TRANSFORMERS = re.compile(r"transformers\s+(\d+\.\d+(?:\.\d+)?)")
-_TORCH = re.compile(r"torch\s+(\d+\.\d+(?:\.\d+)?)")
+_TRANSFORMERS = re.compile(r"transformers[\s=v]+(\d+\.\d+(?:\.\d+)?)")
+_TORCH = re.compile(r"torch[\s=v]+(\d+\.\d+(?:\.\d+)?)")
 _KERNEL = re.compile(r"kernel (exllamav1|exllamav2|exllama|autogptq-cuda-old)\b")
-_ATTENTION: dict[str, AttentionKernel] = {"eager": "eager", "sdpa": "sdpa", "flash": "flash", "flash2": "flash"}
+_ATTENTION: dict[str, AttentionKernel] = {
+    "eager": "eager", "sdpa": "sdpa", "flash": "flash", "flash2": "flash", "fa2": "flash",
+    "flash_attention_2": "flash", "flash-attention-2": "flash",
+}  # fmt: skip
 _FLOATS = ("fp32", "fp16", "bf16")
 # formats whose group a row left open: what the loader of that name does by default
-_QUANT_NAMES: dict[str, str] = {"": "none", "gptq-int8": "gptq-int8-g128", "gptq-int4": "gptq-int4-g128"}
+_QUANT_NAMES: dict[str, str] = {
+    "": "none", "fp16": "none", "bf16": "none", "fp32": "none", "gptq-int8": "gptq-int8-g128",
+    "gptq-int4": "gptq-int4-g128", "gptq": "gptq-int4-g128", "awq": "awq-int4-g128", "awq-int4": "awq-int4-g128",
+    "nf4": "bnb-nf4", "fp4": "bnb-fp4", "bnb-4bit": "bnb-fp4", "bnb-8bit": "bnb-int8", "llm.int8": "bnb-int8",
+}  # fmt: skip
+_FLOAT_NAMES = {"float16": "fp16", "half": "fp16", "bfloat16": "bf16", "float32": "fp32", "float": "fp32"}
 _GROUPLESS = {"gptq-int4": "gptq-int4"}
 
 
@@ -56,7 +64,7 @@ def without_groups(row: Measurement, workload: Workload) -> Workload | None:
 
 def _dtype(row: Measurement, quant: str, architecture: Architecture) -> str:
     """What is not quantized: stated, or as the cache is, or what the loaders of the format take."""
-    for stated in (row.weight_dtype, row.kv_dtype):
+    for stated in (_FLOAT_NAMES.get(name, name) for name in (row.weight_dtype, row.kv_dtype)):
         if stated in _FLOATS:
             return stated
     if quant.startswith(("gptq-", "awq-")):
