@@ -31,6 +31,11 @@ RULES: tuple[Rule, ...] = (
     Rule(name="all logits", until=(4, 45), source="models/*/modeling_*.py: num_logits_to_keep comes with 4.45"),
     Rule(name="fp32 logits", until=(4, 48), models=_LLAMA_LIKE,
          source="models/llama/modeling_llama.py: logits = logits.float(); there in 4.45.2, gone in 4.48.3"),
+    Rule(name="shifted logits", until=(4, 49),
+         source="loss/loss_utils.py: shift_logits = logits[..., :-1, :].contiguous(), there in 4.48; later the labels "
+                "are padded instead"),
+    Rule(name="repeated keys", until=(4, 53),
+         source="integrations/sdpa_attention.py: repeat_kv in every case; use_gqa_in_sdpa comes later"),
     Rule(name="two caches", until=(4, 42),
          source="generation/utils.py: the step's tuple of keys and values is held until the next one is whole; "
                 "DynamicCache by default since 4.42"),

@@ -65,7 +65,7 @@ def plan_to_dict(plan: TrainingPlan, model_type: str) -> dict[str, object]:
         key: list(value) if isinstance(value, tuple) else value
         for key, value in as_dict(plan).items()
         if key not in ("compute_capability", "library_version", "torch_version", "engine", "keeps_outputs",
-                       "steps_in_backward", "fused_kernels", "compiled", "labels_tokens", "galore_rank")
+                       "steps_in_backward", "expands_keys", "fused_kernels", "compiled", "labels_tokens", "galore_rank")
     }  # fmt: skip
     shown["weight_dtype"] = plan.base_dtype
     shown["adapter_dtype"] = (plan.adapter_dtype or "fp32") if plan.trains_adapters else None

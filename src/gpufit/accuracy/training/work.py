@@ -26,7 +26,7 @@ from gpufit.memory.training.plan import (
     Sharding,
     TrainingPlan,
 )
-from gpufit.memory.versions import parse_version, season_version
+from gpufit.memory.versions import holds, parse_version, season_version
 from gpufit.memory.workload import AttentionKernel, Quantization
 
 _TRANSFORMERS = re.compile(r"transformers\s+v?(\d+\.\d+(?:\.\d+)?)")
@@ -76,6 +76,10 @@ def plan_row(row: Measurement, work: TrainingRow, architecture: Architecture, ca
     method = _method(work)
     if isinstance(method, Refusal):
         return method
+    if "torch.compile" in row.notes or "compile" in row.engine_version:
+        return Refusal(reason="torch.compile plans its own memory, which is not estimated")
+    if engine == "litgpt" and method != "full":
+        return Refusal(reason="litgpt's own adapters and quantized layers are not estimated")
     optimizer = _optimizer(work, row)
     if isinstance(optimizer, Refusal):
         return optimizer
@@ -106,8 +110,10 @@ def plan_row(row: Measurement, work: TrainingRow, architecture: Architecture, ca
         offload=_offload(work, row), compute_capability=card.capability, library_version=version,
         torch_version=torch[1] if torch else None, engine=engine,
         fused_kernels="liger" in names or "fast-kernels" in names or "foak" in names,
-        compiled="torch.compile" in row.notes, steps_in_backward="bwd" in work.optimizer,
+        steps_in_backward="bwd" in work.optimizer,
         keeps_outputs=not any(name in names for name in _TRAINERS),
+        expands_keys="GQA expand" in row.notes
+        or (version is not None and holds("repeated keys", version, architecture.model_type)),
     )  # fmt: skip
 
 

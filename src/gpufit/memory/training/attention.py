@@ -111,6 +111,7 @@ def sdpa(part: Part, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | N
     """sdpa_attention_forward: grouped queries without a mask go to the kernel as they are, else keys are repeated."""
     times = query.shape[1] // key.shape[1]
     grouped = times > 1 and mask is None and key.shape[-1] == value.shape[-1] <= _LARGEST_FLASH_HEAD
+    grouped = grouped and not part.model.plan.expands_keys
     if times > 1 and not grouped:
         key = repeat_kv(key, times)
         value = repeat_kv(value, times)

@@ -5,22 +5,78 @@ Mirrors transformers 5.23.0, loss/loss_utils.py.
 
 from __future__ import annotations
 
-from gpufit.memory.training.modules import Part
-from gpufit.memory.training.tape.ops import cast, from_result, scale, size_of
+from gpufit.memory.training.modules import Part, autocast_input, autocast_weight
+from gpufit.memory.training.tape.graph import Gradients, Node
+from gpufit.memory.training.tape.ops import add, cast, from_result, scale, size_of
 from gpufit.memory.training.tape.products import cross_entropy
 from gpufit.memory.training.tape.tensor import Tensor
-from gpufit.memory.training.tape.views import view
+from gpufit.memory.training.tape.views import contiguous, narrow, split, view
+from gpufit.memory.versions import holds
 
 
-def causal_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """ForCausalLMLoss: fp32 logits, labels padded by one and shifted."""
-    tape = logits.tape
+def causal_loss(part: Part, logits: Tensor, labels: Tensor) -> Tensor:
+    """ForCausalLMLoss: fp32 logits, labels padded by one and shifted; older releases shift a copy of the logits."""
+    tape, plan = logits.tape, part.model.plan
     logits = cast(logits, "fp32")
     batch, tokens = labels.shape
+    model_type = part.model.architecture.model_type
+    if plan.library_version is not None and holds("shifted logits", plan.library_version, model_type):
+        shifted_logits = contiguous(narrow(logits, 1, tokens - 1))
+        rows = view(shifted_logits, -1, logits.shape[-1])
+        return _rows_loss(part, rows, tape.empty((batch * (tokens - 1),), "int64"))
     labels = tape.empty((batch, tokens + 1), "int64")
     shifted = tape.empty((batch, tokens), "int64")
     rows = view(logits, -1, logits.shape[-1])
-    return cross_entropy(rows, view(shifted, -1))
+    return _rows_loss(part, rows, view(shifted, -1))
+
+
+def _rows_loss(part: Part, rows: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of rows: torch's, or a kernel that writes the gradient over the logits (fused_kernels)."""
+    if not part.model.plan.fused_kernels:
+        return cross_entropy(rows, labels)
+    tape = rows.tape
+    node = tape.node("fused_cross_entropy", (rows,), _over_the_logits)
+    loss = tape.empty((rows.shape[0],), "fp32")
+    tape.save(node, rows)
+    tape.attach(node, loss)
+    return loss
+
+
+def _over_the_logits(node: Node, grads: Gradients) -> Gradients:
+    g = grads[0]
+    if g is None:
+        raise ValueError("a loss got no gradient")
+    return (g.tape.saved(node)[0],)
+
+
+def fused_linear_loss(part: Part, hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    """The output layer and its loss in one: logits in chunks, each turned into gradients at once, none kept.
+
+    Rows a chunk: the next power of two of rows / ceil(vocabulary / width), so that a chunk is about as large as the
+    hidden states. Source: liger_kernel 0.5, ops/fused_linear_cross_entropy.py, fused_linear_cross_entropy_forward.
+    """
+    tape = hidden.tape
+    width, inner = weight.shape
+    rows = hidden.elements // inner
+    chunk = 1 << max(0, (-(-rows // -(-width // inner)) - 1).bit_length())
+    node = tape.node("fused_linear_cross_entropy", (hidden, weight), _made_forward)
+    gradient = tape.empty(hidden.shape, hidden.dtype)
+    made = [gradient]
+    if node is not None and node.needs(1):
+        made.append(tape.empty(weight.shape, weight.dtype))
+    loss = tape.empty((rows,), "fp32")
+    logits = tape.empty((min(chunk, rows), width), hidden.dtype)
+    del logits
+    tape.save(node, *made)
+    tape.attach(node, loss)
+    return loss
+
+
+def _made_forward(node: Node, grads: Gradients) -> Gradients:
+    g = grads[0]
+    if g is None:
+        raise ValueError("a loss got no gradient")
+    return tuple(g.tape.saved(node))
 
 
 def token_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -35,11 +91,41 @@ def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 def language_model_head(part: Part, name: str, hidden: Tensor, labels: Tensor, *, capped: bool = False) -> Tensor:
     """``lm_head`` and its loss: what a causal model's forward does after the stack; Gemma 2 soft-caps the logits."""
+    plan = part.model.plan
     part.tape.ledger.enter("loss")
+    if plan.loss == "fused":
+        weight = autocast_weight(part.tape, part.weight(f"{name}.weight"))
+        return part.run("loss", fused_linear_loss, part, autocast_input(part.tape, hidden), weight, labels)
+    if plan.loss == "chunked":
+        return _chunked(part, name, hidden, labels)
     logits = part.linear(name, hidden)
+    version, model_type = plan.library_version, part.model.architecture.model_type
+    if version is not None and holds("fp32 logits", version, model_type):  # logits = logits.float()
+        logits = cast(logits, "fp32")
     part.model.logits_bytes = size_of(logits)
     if capped:
         logits = scale(logits)
         logits = from_result(logits, "tanh")
         logits = scale(logits)
-    return part.run("loss", causal_loss, logits, labels)
+    return part.run("loss", causal_loss, part, logits, labels)
+
+
+CHUNKS = 8  # torchtune 0.6, modules/loss/ce_chunked_output_loss.py, num_output_chunks
+
+
+def _chunked(part: Part, name: str, hidden: Tensor, labels: Tensor) -> Tensor:
+    """Logits of an eighth of the tokens at a time, each with a loss of its own; the losses are summed."""
+    batch, tokens = labels.shape
+    each = -(-tokens // CHUNKS)
+    sizes = tuple(min(each, tokens - start) for start in range(0, tokens, each))
+    logits = [part.linear(name, piece) for piece in split(hidden, 1, sizes)]
+    part.model.logits_bytes = sum(map(size_of, logits))
+    total: Tensor | None = None
+    for piece, size in zip(logits, sizes, strict=True):
+        rows = view(cast(piece, "fp32"), -1, piece.shape[-1])
+        loss = cross_entropy(rows, hidden.tape.empty((batch * size,), "int64"))
+        del rows
+        total = loss if total is None else add(total, loss)
+    if total is None:
+        raise ValueError("a sequence has at least one token")
+    return total

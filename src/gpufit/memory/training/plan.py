@@ -72,7 +72,8 @@ class TrainingPlan:
     The last fields describe how past measurements were made: versions of the libraries (None: the current ones), the
     ``engine`` whose modelling code ran, fused norm/rotary/MLP kernels, ``torch.compile``. ``keeps_outputs`` is True for
     a loop that holds the model's output, and with it the logits, until the next step; the Trainer does not.
-    ``steps_in_backward`` is True where each weight is updated, and its gradient dropped, as soon as it is made.
+    ``steps_in_backward`` is True where each weight is updated, and its gradient dropped, as soon as it is made,
+    ``expands_keys`` where grouped keys and values are repeated before the attention kernel.
     """
 
     method: Method = "full"
@@ -107,6 +108,7 @@ class TrainingPlan:
     compiled: bool = False
     keeps_outputs: bool = False
     steps_in_backward: bool = False
+    expands_keys: bool = False
 
     @property
     def autocast(self) -> bool:

@@ -186,7 +186,11 @@ def _softmax_back(node: Node, grads: Gradients) -> Gradients:
     g = only(grads)
     (kept,) = g.tape.saved(node)
     dtype: str = node.extra
-    return (g.tape.empty(kept.shape, dtype),)
+    # SoftMax.cu, softmax_backward_cuda_out: tmp = grad * output, out of sight of a dispatch mode
+    product = g.tape.empty(kept.shape, kept.dtype) if g.tape.sums_in_place else None
+    out = g.tape.empty(kept.shape, dtype)
+    del product
+    return (out,)
 
 
 def size_of(x: Tensor) -> int:
