@@ -8,6 +8,7 @@ from gpufit.facts.dtypes import DTYPE_BYTES
 from gpufit.memory.loading import load_temporaries
 from gpufit.memory.ranges import Range
 from gpufit.memory.runtime import CUBLAS_WORKSPACE, DRIVER_CONTEXT, RuntimeFact, runtime_fact
+from gpufit.memory.segments import SMALL_BYTES
 from gpufit.memory.slack import LARGE_SEGMENT_BYTES, SMALL_SEGMENT_BYTES
 from gpufit.memory.training.micro import micro_bytes
 from gpufit.memory.training.plan import TrainingPlan
@@ -94,7 +95,7 @@ def estimate_training(architecture: Architecture, plan: TrainingPlan) -> Trainin
     workspace = sum((fact.bytes for _ in range(WORKSPACES - 1)), fact.bytes)
     context = runtime_fact(DRIVER_CONTEXT, plan.compute_capability, plan.torch_version)
     collectives = COLLECTIVES if plan.gpus > 1 and plan.sharding != "pipeline" else Range(0, 0, 0)
-    allocated = Range.exact(rank.lasting_bytes + phase.above_bytes) + workspace
+    allocated = Range.exact(rank.lasting_bytes + phase.above_bytes) + workspace + _unsplit(architecture)
     slack = training_slack(phases)
     reserved = allocated + slack
     # what bitsandbytes pages lives on the device while there is room
@@ -109,6 +110,16 @@ def estimate_training(architecture: Architecture, plan: TrainingPlan) -> Trainin
         reserved=reserved, process=process, load_peak=load_peak, first_step_bytes=first_step_bytes(rank, phases),
         stages=stages,
     )  # fmt: skip
+
+
+def _unsplit(architecture: Architecture) -> Range:
+    """What memory_allocated may show beyond the temporaries: a rest of up to 1 MiB of a large block is not split off.
+
+    Each layer leaves a few tensors for backward and some more are in flight; the low end is one workspace that a run
+    without matrix products in its backward thread never takes. Source: c10/cuda/CUDACachingAllocator.cpp, should_split.
+    """
+    layers = sum(stack.layers for stack in architecture.stacks)
+    return Range(-CUBLAS_WORKSPACE[0].bytes.likely_bytes, 0, SMALL_BYTES * (layers + 16))
 
 
 def training_slack(phases: tuple[PhasePeak, ...]) -> Range:
