@@ -31,7 +31,7 @@ def render_training_code(check: TrainingCheck) -> str:
     elif check.verdict == "no":
         warning = f"# This does not fit: nothing that was tried fits {format_gib(check.asked.budget_bytes)}.\n"
     parts = [warning + training_program(check.subject, plan)]
-    config = accelerate_config(plan, check.subject.architecture)
+    config = accelerate_config(plan)
     if config:
         parts.append("# --- accelerate.yaml: accelerate launch --config_file accelerate.yaml train.py\n" + config)
     deepspeed = deepspeed_config(plan)

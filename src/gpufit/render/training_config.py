@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 
-from gpufit.facts.architecture import Architecture
 from gpufit.memory.training.plan import TrainingPlan
 
 _MIXED = {"amp-bf16": "bf16", "amp-fp16": "fp16"}
 
 
-def accelerate_config(plan: TrainingPlan, architecture: Architecture) -> str:
+def accelerate_config(plan: TrainingPlan) -> str:
     """The YAML of ``accelerate launch --config_file``; empty for one GPU and for a pipeline, which is one process.
 
-    >>> from gpufit.facts.read import parse_config
-    >>> gpt2 = parse_config({"model_type": "gpt2", "n_embd": 768, "n_head": 12, "n_layer": 12, "vocab_size": 50257,
-    ...                      "n_positions": 1024})
-    >>> print(accelerate_config(TrainingPlan(gpus=2, sharding="ddp"), gpt2).splitlines()[1])
+    >>> print(accelerate_config(TrainingPlan(gpus=2, sharding="ddp")).splitlines()[1])
     distributed_type: MULTI_GPU
-    >>> accelerate_config(TrainingPlan(), gpt2)
+    >>> accelerate_config(TrainingPlan())
     ''
     """
     if plan.gpus < 2 or plan.sharding in ("none", "pipeline"):
@@ -33,7 +29,7 @@ def accelerate_config(plan: TrainingPlan, architecture: Architecture) -> str:
         "machine_rank: 0",
     ]
     if kind == "FSDP":
-        lines += _fsdp(plan, architecture)
+        lines += _fsdp(plan)
     elif kind == "DEEPSPEED":
         lines += [
             "deepspeed_config:",
@@ -48,7 +44,7 @@ def _mixed(plan: TrainingPlan) -> str:
     return _MIXED.get(plan.precision, "'no'")
 
 
-def _fsdp(plan: TrainingPlan, architecture: Architecture) -> list[str]:
+def _fsdp(plan: TrainingPlan) -> list[str]:
     version = plan.sharding[-1]
     lines = [
         "fsdp_config:",
