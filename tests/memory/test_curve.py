@@ -38,7 +38,8 @@ def calculation(a: int, b: int, c: int, d: int) -> Calculation:
 calculations = st.builds(calculation, *[st.integers(0, 40)] * 4)
 
 
-@given(st.integers(0, 300), st.integers(-60, 60), st.integers(-9, 9), st.integers(0, 50))
+@settings(max_examples=1000)
+@given(st.integers(0, 80), st.integers(-99, 20), st.integers(-3, 3), st.integers(0, 50))
 def test_reach_is_the_last_step_before_the_first_negative_one(a: int, b: int, c: int, end: int) -> None:
     first = next((t for t in range(end + 1) if a + b * t + c * t * t < 0), end + 1)
     assert reach(a, b, c, end) == first - 1
