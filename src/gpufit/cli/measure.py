@@ -1,0 +1,115 @@
+"""``gpufit measure MODEL``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpufit.cli import options
+from gpufit.cli.output import screen, write_json, write_lines
+
+if TYPE_CHECKING:
+    from gpufit.measure.job import TrainingJob
+
+MaybeModel = Annotated[
+    str | None,
+    typer.Argument(
+        help="Catalog name, Hub id, folder or config.json; not needed with --stress.",
+        autocompletion=options.complete_model,
+    ),
+]
+DeviceName = Annotated[str | None, typer.Option("--device", help="cpu, or a card's index or UUID; the freest one.")]
+RandomWeights = Annotated[
+    bool, typer.Option("--random-weights", help="Make the weights up: nothing is downloaded or read.")
+]
+Train = Annotated[str | None, typer.Option(help="Measure a training step instead: full or lora.")]
+OptimizerName = Annotated[str, typer.Option("--optimizer", help="adamw, adamw-fused, adamw-loop, sgd, sgd-momentum.")]
+Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Train with gradient checkpointing.")]
+LoraRank = Annotated[int, typer.Option(help="Rank of the adapters of --train lora.")]
+Limit = Annotated[str | None, typer.Option(help="Act as if the device had no more than this: 16GB, 12GiB.")]
+TimeLimit = Annotated[float, typer.Option(help="Seconds after which the run is ended.", min=1.0, max=86_400.0)]
+NoRecord = Annotated[bool, typer.Option("--no-record", help="Keep nothing of the result.")]
+Stress = Annotated[
+    float | None, typer.Option(help="Compute for this many seconds in most of the free memory.", min=1.0, max=86_400.0)
+]
+_EXIT = {"ok": 0, "out_of_memory": 1, "timeout": 3, "killed": 3, "failed": 2, "interrupted": 130}
+
+
+def run(
+    model: MaybeModel = None,
+    device: DeviceName = None,
+    random_weights: RandomWeights = False,
+    context: options.Context = None,
+    prompt: options.Prompt = None,
+    new_tokens: options.NewTokens = None,
+    batch: options.Batch = 1,
+    dtype: options.Dtype = None,
+    quant: options.Quant = None,
+    attention: options.Attention = None,
+    train: Train = None,
+    optimizer: OptimizerName = "adamw",
+    checkpointing: Checkpointing = False,
+    lora_rank: LoraRank = 8,
+    limit: Limit = None,
+    time_limit: TimeLimit = 1800.0,
+    no_record: NoRecord = False,
+    reserve: options.Reserve = "0",
+    stress: Stress = None,
+    catalog: options.CatalogFile = None,
+    as_json: options.Json = False,
+) -> int:
+    """Run the real model on the real device and show measured beside estimated."""
+    from gpufit.errors import UsageError
+
+    if stress is not None:
+        return _stress(stress, device, reserve, limit, as_json)
+    if model is None:
+        raise UsageError("no model was named", hint="gpufit measure gpt2 --random-weights, or --stress SECONDS")
+    from gpufit.api import measure
+    from gpufit.render.measure import measured_to_dict, render_measured
+    from gpufit.verdict.plan import Request
+
+    result = measure(
+        model,
+        request=Request(
+            context=context, prompt=prompt, new_tokens=new_tokens, batch=batch, dtype=dtype, quant=quant,
+            attention=attention,
+        ),
+        device=device, random_weights=random_weights, training=_training(train, optimizer, checkpointing, lora_rank),
+        limit=limit, limit_seconds=time_limit, record=not no_record, reserve=reserve, catalog=catalog,
+        progress=_progress if sys.stderr.isatty() else None,
+    )  # fmt: skip
+    if as_json:
+        write_json(measured_to_dict(result))
+    else:
+        write_lines(render_measured(result, screen()))
+    return _EXIT[result.measurement.outcome]
+
+
+def _stress(seconds: float, device: str | None, reserve: str, limit: str | None, as_json: bool) -> int:
+    from gpufit.api import stress
+    from gpufit.render.measure import render_stress, stress_to_dict
+
+    report = stress(seconds, device=device, reserve=reserve, limit=limit, environ=os.environ)
+    if as_json:
+        write_json(stress_to_dict(report))
+    else:
+        write_lines(render_stress(report, screen()))
+    return 1 if report.wrong else 0
+
+
+def _training(train: str | None, optimizer: str, checkpointing: bool, lora_rank: int) -> TrainingJob | None:
+    if train is None:
+        return None
+    from gpufit.measure.job import TrainingJob
+    from gpufit.replay.training_step import parse_training
+
+    parse_training(train, optimizer=optimizer, checkpointing=checkpointing, lora_rank=lora_rank)  # says what is wrong
+    return TrainingJob(kind=train, optimizer=optimizer, checkpointing=checkpointing, lora_rank=lora_rank)
+
+
+def _progress(text: str) -> None:
+    sys.stderr.write(f"{text} ...\n")

@@ -1,0 +1,88 @@
+"""Measured beside estimated, stage by stage and meter by meter."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from gpufit.facts.architecture import Architecture
+from gpufit.measure.readings import Measurement, Stage
+from gpufit.memory.estimate import Estimate, estimate
+from gpufit.memory.kv_cache import count_cache
+from gpufit.memory.ranges import Range
+from gpufit.memory.workload import Workload
+from gpufit.records import record
+
+Meter = Literal["allocated", "reserved", "process"]
+
+
+@record
+class Compared:
+    """One figure, measured and estimated; ``estimated`` is None where gpufit has no estimate of it."""
+
+    stage: str
+    meter: Meter
+    measured_bytes: int
+    estimated: Range | None
+
+    @property
+    def error(self) -> float | None:
+        """Estimated less measured, as a share of the measured."""
+        if self.estimated is None:
+            return None
+        return (self.estimated.likely_bytes - self.measured_bytes) / self.measured_bytes
+
+
+def compare(measurement: Measurement, architecture: Architecture, workload: Workload) -> tuple[Compared, ...]:
+    """Every reading that was taken beside its estimate, in the order of the stages.
+
+    The CPU has no allocator that keeps blocks, no workspaces of cuBLAS and no driver's part: its ``allocated`` is held
+    against the tensors alone, and its resident set, which is that of Python and torch too, against nothing.
+    """
+    whole = estimate(architecture, workload) if measurement.job.training is None else None
+    found = []
+    for stage in measurement.stages:
+        for meter, measured in _readings(stage, on_cpu=measurement.job.device == "cpu"):
+            expected = whole and _expected(whole, stage.name, meter, measurement)
+            found.append(Compared(stage=stage.name, meter=meter, measured_bytes=measured, estimated=expected))
+    return tuple(found)
+
+
+def _readings(stage: Stage, *, on_cpu: bool) -> list[tuple[Meter, int]]:
+    pairs: list[tuple[Meter, int | None]] = [("allocated", stage.peak.allocated_bytes)]
+    if not on_cpu:
+        pairs += [("reserved", stage.peak.reserved_bytes), ("process", stage.peak.process_bytes)]
+    return [(meter, value) for meter, value in pairs if value]
+
+
+def _expected(e: Estimate, stage: str, meter: Meter, measurement: Measurement) -> Range | None:
+    on_cpu = measurement.job.device == "cpu"
+    if stage == "load":
+        above = Range.exact(0) if on_cpu else e.load_peak + _negative(e.context.bytes) + _negative(e.resident)
+    elif (bytes_above := _above_weights(e, stage)) is None:
+        return None
+    else:
+        above = Range.exact(bytes_above)
+    if on_cpu:
+        return Range.exact(e.weights.total_bytes + e.weights.buffer_bytes) + above
+    allocated = e.resident + above + (Range.exact(0) if stage == "load" else e.workspace.bytes)
+    if meter == "allocated":
+        return allocated
+    reserved = allocated + e.slack
+    known = measurement.context_bytes
+    return reserved if meter == "reserved" else reserved + (Range.exact(known) if known else e.context.bytes)
+
+
+def _above_weights(e: Estimate, stage: str) -> int | None:
+    """Cache and temporaries at the widest moment of a stage; ``prefill`` is an encoder's pass too, where there is one."""
+    names = ("encode", "prefill") if stage == "prefill" else (stage,)
+    w = e.workload
+    peaks = [
+        phase.activation_bytes + count_cache(e.architecture, w, after_prefill=phase.name != "decode")
+        for phase in e.phases
+        if phase.name in names
+    ]
+    return max(peaks, default=None)
+
+
+def _negative(range_: Range) -> Range:
+    return Range(-range_.high_bytes, -range_.likely_bytes, -range_.low_bytes)

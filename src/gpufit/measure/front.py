@@ -1,0 +1,79 @@
+"""From a planned workload to a :class:`Measured`: what was read, what was estimated, and what to change if it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gpufit.errors import UsageError
+from gpufit.facts.architecture import Architecture
+from gpufit.measure.compare import Compared, compare
+from gpufit.measure.host import available_bytes, refuse_what_cannot_run
+from gpufit.measure.job import TrainingJob, make_job
+from gpufit.measure.readings import Measurement
+from gpufit.measure.run import DEFAULT_LIMIT_SECONDS, Progress, run_child
+from gpufit.measure.store import append_measurement
+from gpufit.memory.estimate import estimate
+from gpufit.memory.workload import Workload
+from gpufit.records import record
+
+
+@record
+class Measured:
+    """A measurement beside the estimate. ``recorded`` is the file that keeps it, None where nothing was kept."""
+
+    measurement: Measurement
+    workload: Workload
+    compared: tuple[Compared, ...]
+    recorded: Path | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def worst_error(self) -> float | None:
+        """The largest difference of a figure that has an estimate, as a share of what was measured."""
+        return max((item.error for item in self.compared if item.error is not None), key=abs, default=None)
+
+
+def measure_workload(
+    architecture: Architecture,
+    config: Mapping[str, Any],
+    workload: Workload,
+    *,
+    name: str,
+    device: str,
+    visible: str | None = None,
+    checkpoint: str | None = None,
+    training: TrainingJob | None = None,
+    limit_bytes: int | None = None,
+    limit_seconds: float = DEFAULT_LIMIT_SECONDS,
+    record_in: Path | None = None,
+    progress: Progress | None = None,
+    notes: tuple[str, ...] = (),
+) -> Measured:
+    """Run the workload for real and compare.
+
+    ``device`` is ``cpu`` or ``cuda:0``; ``visible`` is the UUID of the one card that the child shall see. Raises
+    UsageError where libraries are missing or the host lacks memory; all else that goes wrong is in the outcome.
+    """
+    require_libraries(workload.quant)
+    refuse_what_cannot_run(estimate(architecture, workload), device=device, available=available_bytes())
+    job = make_job(
+        workload, config, name=name, device=device, checkpoint=checkpoint, training=training, limit_bytes=limit_bytes
+    )
+    measurement = run_child(job, limit_seconds=limit_seconds, progress=progress, visible=visible)
+    compared = compare(measurement, architecture, workload)
+    kept = record_in if record_in and append_measurement(record_in, measurement, compared) else None
+    return Measured(measurement=measurement, workload=workload, compared=compared, recorded=kept, notes=notes)
+
+
+def require_libraries(quant: str = "none") -> None:
+    """Raise UsageError with what to install where the measure extra is missing."""
+    from importlib.util import find_spec
+
+    needed = ("torch", "transformers", "accelerate", *(("bitsandbytes",) if quant.startswith("bnb-") else ()))
+    missing = [name for name in needed if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"measuring runs the real model and needs {', '.join(missing)}", hint='pip install "gpufit[measure]"'
+        )

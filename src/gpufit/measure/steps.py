@@ -1,0 +1,87 @@
+"""The work itself: an encoder's pass, real generation, or steps of training, under a meter."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from gpufit.measure.job import Job
+from gpufit.measure.meters import Meter
+
+
+def run_job(model: Any, job: Job, meter: Meter) -> None:
+    """Every stage of the job; each is reported as it ends."""
+    import torch
+
+    if job.training is not None:
+        _train(model, job, meter)
+        return
+    with torch.no_grad():
+        if not model.can_generate():
+            _encode(model, job, meter)
+        elif model.main_input_name == "input_ids":
+            _generate(model, job, meter)
+        else:
+            _listen(model, job, meter)
+
+
+def _encode(model: Any, job: Job, meter: Meter) -> None:
+    from gpufit.replay.inputs import model_inputs
+
+    with meter.watching(model), meter.phase("encode", tokens=job.batch * job.prompt_tokens):
+        model(**model_inputs(model, prompt=job.prompt_tokens, batch=job.batch, device=job.device))
+
+
+def _generate(model: Any, job: Job, meter: Meter) -> None:
+    """transformers' own ``generate``, greedy, of exactly the asked length. It asks a stopping rule after each token:
+    at the first the prefill has ended. An encoder's pass is part of ``prefill``, as ``generate`` makes it."""
+    import torch
+    from transformers import StoppingCriteria, StoppingCriteriaList
+
+    with ExitStack() as stack:
+
+        class Mark(StoppingCriteria):  # type: ignore[misc, unused-ignore]
+            made = 0
+
+            def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+                self.made += 1
+                if self.made == 1 and job.new_tokens > 1:
+                    stack.close()
+                    stack.enter_context(meter.phase("decode", tokens=job.batch * (job.new_tokens - 1)))
+                return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+        config = model.generation_config
+        config.eos_token_id = config.forced_eos_token_id = None  # the length is ours to choose
+        with meter.watching(model):
+            stack.enter_context(meter.phase("prefill", tokens=job.batch * job.prompt_tokens))
+            model.generate(
+                torch.zeros((job.batch, job.prompt_tokens), dtype=torch.int64, device=job.device),
+                attention_mask=torch.ones((job.batch, job.prompt_tokens), dtype=torch.int64, device=job.device),
+                max_new_tokens=max(1, job.new_tokens), min_new_tokens=None, do_sample=False, num_beams=1,
+                pad_token_id=0, stopping_criteria=StoppingCriteriaList([Mark()]),
+            )  # fmt: skip
+            stack.close()
+
+
+def _listen(model: Any, job: Job, meter: Meter) -> None:
+    """Speech: the steps of generation without the rules of language and time that a checkpoint's own settings make."""
+    from gpufit.replay.generation import translate
+
+    with_tracker: Any = meter
+    translate(
+        model, with_tracker, prompt=job.prompt_tokens, new=job.new_tokens, batch=job.batch, device=job.device
+    )
+
+
+def _train(model: Any, job: Job, meter: Meter) -> None:
+    from gpufit.replay.training_step import make_optimizer, parse_training, prepare_for_training, train
+
+    assert job.training is not None
+    setup = parse_training(
+        job.training.kind, optimizer=job.training.optimizer, checkpointing=job.training.checkpointing,
+        lora_rank=job.training.lora_rank,
+    )  # fmt: skip
+    trained = prepare_for_training(model, setup)
+    optimizer = make_optimizer(trained, setup.optimizer)
+    with_tracker: Any = meter
+    train(trained, with_tracker, optimizer, tokens=job.prompt_tokens, batch=job.batch, device=job.device)
