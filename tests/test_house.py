@@ -21,10 +21,10 @@ ALLOWED = {
     "sources": {"sources", "facts"},
     "verdict": {"verdict", "memory", "facts", "devices.device"},
     "replay": {"replay", "memory", "facts"},
-    "measure": {"measure", "memory", "facts"},
+    "measure": {"measure", "replay", "memory", "facts"},  # the same steps, under meters in place of the tracker
     # of replay, accuracy takes the simulated allocator alone: pure arithmetic
     "accuracy": {"accuracy", "memory", "facts", "replay.allocator", "replay.blocks"},
-    "render": {"render", "verdict", "memory", "facts", "devices", "replay", "accuracy"},
+    "render": {"render", "verdict", "memory", "facts", "devices", "replay", "accuracy", "measure"},
 }
 # doors left open on purpose, each inside a function
 EXCEPTIONS = {

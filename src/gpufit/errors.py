@@ -11,6 +11,7 @@
     │   ├── UnknownFamily (3)   no reader for this model_type
     │   └── NoDevice      (3)   no GPU found and no --vram given
     ├── SourceError       (2)   the Hub or the network failed
+    ├── MeasureFailed     (2)   a run on a device ended without an answer
     └── AccessNeeded      (4)   a token or a licence is needed
 
 "Does not fit" is a result, not an exception. Only ``gpufit.cli`` turns these into text and exit codes.
@@ -102,6 +103,10 @@ class UnknownFamily(Undecided):
 
 class NoDevice(Undecided):
     code = "no_device"
+
+
+class MeasureFailed(GpufitError):
+    code = "measure_failed"
 
 
 class SourceError(GpufitError):

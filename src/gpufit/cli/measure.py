@@ -68,7 +68,7 @@ def run(
         return _stress(stress, device, reserve, limit, as_json)
     if model is None:
         raise UsageError("no model was named", hint="gpufit measure gpt2 --random-weights, or --stress SECONDS")
-    from gpufit.api import measure
+    from gpufit.api_runs import measure
     from gpufit.render.measure import measured_to_dict, render_measured
     from gpufit.verdict.plan import Request
 
@@ -90,7 +90,7 @@ def run(
 
 
 def _stress(seconds: float, device: str | None, reserve: str, limit: str | None, as_json: bool) -> int:
-    from gpufit.api import stress
+    from gpufit.api_runs import stress
     from gpufit.render.measure import render_stress, stress_to_dict
 
     report = stress(seconds, device=device, reserve=reserve, limit=limit, environ=os.environ)

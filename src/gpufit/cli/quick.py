@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-COMMANDS = ("check", "list", "gpus", "explain", "replay", "validate", "catalog", "doctor")
+COMMANDS = ("check", "list", "gpus", "explain", "replay", "measure", "validate", "catalog", "doctor")
 MODULES = {"list": "list_models"}  # where a command's module cannot carry its name
 _QUICK = ("check", "list")
 _WHOLE_NUMBERS = frozenset(

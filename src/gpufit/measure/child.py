@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -82,14 +81,14 @@ def measure_job(job: Job, say: Say) -> None:
 
 
 def _run(job: Job, meter: Meter) -> None:
-    import transformers
+    from transformers.utils import logging
 
     from gpufit.measure.loading import load_model
     from gpufit.measure.steps import run_job
     from gpufit.replay.run import resident_tensors
 
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    logging.set_verbosity(40)  # logging.ERROR
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]
     with meter.phase("load"):
         model = load_model(job)
         if isinstance(meter.gauge, CpuGauge):  # loader threads are not seen by a tracker: count what they left
@@ -131,7 +130,7 @@ def _open_cuda(job: Job, torch: Any) -> tuple[CudaGauge, dict[str, Any]]:
 
 
 def _limit_host(limit_bytes: int) -> None:
-    """Let no more address space be taken than is mapped now (libraries map much that they never touch) and the limit."""
+    """Let only the limit be mapped beyond what is mapped now: libraries map much that they never touch."""
     import resource
 
     import torch

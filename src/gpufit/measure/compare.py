@@ -42,7 +42,7 @@ def compare(measurement: Measurement, architecture: Architecture, workload: Work
     found = []
     for stage in measurement.stages:
         for meter, measured in _readings(stage, on_cpu=measurement.job.device == "cpu"):
-            expected = whole and _expected(whole, stage.name, meter, measurement)
+            expected = None if whole is None else _expected(whole, stage.name, meter, measurement)
             found.append(Compared(stage=stage.name, meter=meter, measured_bytes=measured, estimated=expected))
     return tuple(found)
 
@@ -73,7 +73,7 @@ def _expected(e: Estimate, stage: str, meter: Meter, measurement: Measurement) -
 
 
 def _above_weights(e: Estimate, stage: str) -> int | None:
-    """Cache and temporaries at the widest moment of a stage; ``prefill`` is an encoder's pass too, where there is one."""
+    """Cache and temporaries at the widest moment of a stage; ``prefill`` holds an encoder's pass too."""
     names = ("encode", "prefill") if stage == "prefill" else (stage,)
     w = e.workload
     peaks = [

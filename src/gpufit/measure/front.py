@@ -1,4 +1,4 @@
-"""From a planned workload to a :class:`Measured`: what was read, what was estimated, and what to change if it failed."""
+"""From a planned workload to a :class:`Measured`: what was read beside what was estimated."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Measured:
     compared: tuple[Compared, ...]
     recorded: Path | None
     notes: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()  # out of memory: the smallest changes that would avoid it
 
     @property
     def worst_error(self) -> float | None:

@@ -81,7 +81,7 @@ def load_model(job: Job) -> Any:
 
 
 def quantization_config(quant: str, dtype: torch.dtype) -> Any:
-    """The bitsandbytes settings of a quantization's name. Raises UsageError for formats that are not made on loading."""
+    """bitsandbytes' settings for a quantization. Raises UsageError for formats that are not made on loading."""
     import transformers
 
     make: Any = transformers.BitsAndBytesConfig

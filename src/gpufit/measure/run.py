@@ -81,7 +81,12 @@ def run_child(
 @contextmanager
 def _child(visible: str | None) -> Iterator[tuple[subprocess.Popen[bytes], deque[str]]]:
     """The process and the end of what it complains of; gone, with all that it started, when the block is left."""
-    environ = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
+    environ = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
     if visible is not None:
         environ["CUDA_VISIBLE_DEVICES"] = visible
     process = subprocess.Popen(
@@ -163,7 +168,9 @@ def _conclude(job: Job, heard: _Heard, outcome: Outcome | None, code: int, compl
         )
     elif outcome is None:
         outcome = "failed"
-        message = next((line.strip() for line in reversed(complaints.splitlines()) if line.strip()), f"exit code {code}")
+        message = next(
+            (line.strip() for line in reversed(complaints.splitlines()) if line.strip()), f"exit code {code}"
+        )
     last = end.get("last")
     return Measurement(
         job=job, outcome=outcome, stages=tuple(heard.stages), versions=heard.facts.get("versions"),

@@ -68,9 +68,7 @@ def _listen(model: Any, job: Job, meter: Meter) -> None:
     from gpufit.replay.generation import translate
 
     with_tracker: Any = meter
-    translate(
-        model, with_tracker, prompt=job.prompt_tokens, new=job.new_tokens, batch=job.batch, device=job.device
-    )
+    translate(model, with_tracker, prompt=job.prompt_tokens, new=job.new_tokens, batch=job.batch, device=job.device)
 
 
 def _train(model: Any, job: Job, meter: Meter) -> None:

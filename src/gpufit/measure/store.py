@@ -86,7 +86,7 @@ def _rows(m: Measurement, compared: tuple[Compared, ...]) -> list[dict[str, obje
     now = datetime.now(timezone.utc)
     same: dict[str, object] = {
         "source": "own", "architecture": m.job.name, "engine": "transformers",
-        "engine_version": "; ".join(f"{name} {versions[name]}" for name in ("transformers", "torch") if name in versions),
+        "engine_version": "; ".join(f"{x} {versions[x]}" for x in ("transformers", "torch") if x in versions),
         "weight_dtype": m.job.dtype, "quant_method": m.job.quant, "attention": m.job.attention, "batch": m.job.batch,
         "prompt_tokens": m.job.prompt_tokens, "new_tokens": m.job.new_tokens,
         "gpu": "cpu" if on_cpu else f"1x {m.device_name}", "confidence": "high",

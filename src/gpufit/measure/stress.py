@@ -7,12 +7,15 @@ the device's fault and no question of rounding.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gpufit.errors import MeasureFailed, UsageError
 from gpufit.records import as_dict, record
+from gpufit.units import format_bytes
 
 MATRIX_SIDE = {"cuda": 4096, "cpu": 512}
 LARGEST_SHARE = 0.9
@@ -68,6 +71,55 @@ def burn(device: str, *, seconds: float, hold_bytes: int, sample: Callable[[], M
         wrong=wrong, teraflops=multiplications * 2 * side**3 / spent / 1e12,
         temperature_celsius=(temperatures[0], max(temperatures)) if temperatures else None,
         throttled=tuple(sorted({reason for s in samples for reason in s.get("throttled", ())})),
+    )  # fmt: skip
+
+
+def run_stress(
+    device: str,
+    *,
+    seconds: float,
+    free_bytes: int | None,
+    reserve_bytes: int = 0,
+    hold_bytes: int | None = None,
+    visible: str | None = None,
+    uuid: str | None = None,
+) -> StressReport:
+    """A burn test in a process of its own, ended when it takes a minute longer than asked.
+
+    It holds ``hold_bytes``, or nine tenths of what is free less the reserve. Raises UsageError where more is asked for
+    than that leaves, and MeasureFailed where the process ends without a report.
+    """
+    import subprocess
+
+    if free_bytes is None:
+        raise UsageError("the device does not say how much memory is free", hint="name what to hold with --limit")
+    room = free_bytes - reserve_bytes
+    if room <= 0 or (hold_bytes is not None and hold_bytes > room):
+        wanted = f"{format_bytes(hold_bytes)} are" if hold_bytes is not None else "the reserve is"
+        raise UsageError(
+            f"{wanted} more than the {format_bytes(max(0, room))} that are free less the reserve",
+            hint="use a smaller --limit or --reserve",
+        )
+    asked = {
+        "device": device, "seconds": seconds, "uuid": uuid,
+        "hold_bytes": int(LARGEST_SHARE * room) if hold_bytes is None else hold_bytes,
+    }  # fmt: skip
+    environ = {**os.environ, **({"CUDA_VISIBLE_DEVICES": visible} if visible else {})}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "gpufit.measure.stress"], input=json.dumps(asked) + "\n", capture_output=True,
+            text=True, timeout=seconds + 60, env=environ, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise MeasureFailed(f"the burn test did not end within {seconds + 60:.0f} s") from None
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise MeasureFailed(f"the burn test ended with {said[-1][:300] if said else f'code {done.returncode}'}")
+    fields = json.loads(done.stdout)
+    warmth = fields.pop("temperature_celsius")
+    return StressReport(
+        **{**fields, "throttled": tuple(fields["throttled"])},
+        temperature_celsius=(warmth[0], warmth[1]) if warmth else None,
     )  # fmt: skip
 
 

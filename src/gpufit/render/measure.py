@@ -28,7 +28,7 @@ _SENTENCE = {
 def render_measured(measured: Measured, screen: Screen) -> list[str]:
     """Lines for people."""
     m = measured.measurement
-    lines = [_first_line(m, screen), *(line for line in (_work(measured), _libraries(m)) if line), ""]
+    lines = [_first_line(m, screen), *(line for line in (_work(measured), _libraries(m)) if line)]
     rows = [["stage", "meter", "measured", "estimated", "difference", ""]]
     for item in measured.compared:
         shown = "-" if item.estimated is None else format_bytes(item.estimated.likely_bytes)
@@ -36,14 +36,19 @@ def render_measured(measured: Measured, screen: Screen) -> list[str]:
         inside = "" if item.estimated is None else _inside(item.measured_bytes, item.estimated)
         rows.append([item.stage, item.meter, format_bytes(item.measured_bytes), shown, error, inside])
     if len(rows) > 1:
-        lines += table(rows, right=(2, 3, 4))
+        lines += ["", *table(rows, right=(2, 3, 4))]
     lines += ["", *speed] if (speed := [line for stage in m.stages if (line := _speed(stage))]) else []
     if m.context_bytes is not None:
         lines.append(f"the driver's context on this device takes {format_bytes(m.context_bytes)}")
     lines += _what_stopped(m, screen)
+    if measured.changes:
+        lines += ["smallest changes that fit, by the estimate:", *(f"  {change}" for change in measured.changes)]
     if measured.recorded is not None:
         lines += wrap(f"kept in {measured.recorded}; gpufit validate reads it", screen.width, "  ")
-    return [*lines, *(line for note in (*measured.notes, *m.notes) for line in wrap(f"note: {note}", screen.width, "  "))]
+    return [
+        *lines,
+        *(line for note in (*measured.notes, *m.notes) for line in wrap(f"note: {note}", screen.width, "  ")),
+    ]
 
 
 def _first_line(m: Measurement, screen: Screen) -> str:
@@ -59,7 +64,9 @@ def _work(measured: Measured) -> str:
     if job.training is not None:
         t = job.training
         saved = ", checkpointing" if t.checkpointing else ""
-        return f"training ({t.kind}, {t.optimizer}{saved}), batch {job.batch} × {job.prompt_tokens:,}, {weights}, {source}"
+        return (
+            f"training ({t.kind}, {t.optimizer}{saved}), batch {job.batch} × {job.prompt_tokens:,}, {weights}, {source}"
+        )
     return (
         f"batch {job.batch}, prompt {job.prompt_tokens:,} + {job.new_tokens:,} new tokens, {weights}, "
         f"{job.attention} attention, {source}"
@@ -86,7 +93,7 @@ def _what_stopped(m: Measurement, screen: Screen) -> list[str]:
         return []
     lines = ["", f"It stopped in {m.stopped_in}" + (f": {m.message}" if m.message else "")]
     if m.last is not None and m.last.allocated_bytes is not None:
-        lines.append(f"allocated at that moment: at most {format_bytes(m.last.allocated_bytes)}")
+        lines.append(f"allocated until then: at most {format_bytes(m.last.allocated_bytes)}")
     return [wrapped for line in lines for wrapped in wrap(line, screen.width, "  ")]
 
 
@@ -116,6 +123,7 @@ def measured_to_dict(measured: Measured) -> dict[str, Any]:
             }
             for item in measured.compared
         ],
+        "changes": list(measured.changes),
         "recorded": str(measured.recorded) if measured.recorded else None,
         "notes": [*measured.notes, *m.notes],
     }  # fmt: skip

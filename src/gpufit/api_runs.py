@@ -1,0 +1,145 @@
+"""The front door's second wing: what runs on a device. Like ``gpufit.api`` it wires rooms and holds no logic."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpufit.api import Size, load_catalog, parse_reserve
+from gpufit.devices.device import Device
+from gpufit.errors import UsageError
+from gpufit.records import replace
+from gpufit.units import format_bytes, parse_size
+from gpufit.verdict.check import Subject, check_fit
+from gpufit.verdict.plan import Request, plan_workload
+
+if TYPE_CHECKING:
+    from gpufit.facts.architecture import Architecture
+    from gpufit.measure.front import Measured
+    from gpufit.measure.job import TrainingJob
+    from gpufit.measure.stress import StressReport
+    from gpufit.memory.workload import Workload
+
+
+def measure(
+    model: str,
+    *,
+    request: Request | None = None,
+    device: str | None = None,
+    random_weights: bool = False,
+    training: TrainingJob | None = None,
+    limit: Size | None = None,
+    limit_seconds: float = 1800.0,
+    record: bool = True,
+    reserve: Size = 0,
+    catalog: str | Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Measured:
+    """Run ``model`` for real, in a child process, and hold what it took against the estimate.
+
+    ``device`` is ``"cpu"``, a card's index or UUID, or None for the freest card. Weights are read from local files
+    (a folder, or what lies in the Hub's cache), or made up with ``random_weights``; nothing is downloaded. With no
+    dtype and no quantization asked for, a model that does not fit a card as it is runs in the recommended
+    configuration. ``limit`` makes the device smaller than it is. Out of memory is a result, not an error.
+
+    Raises UsageError where libraries, weights or host memory are missing, NoDevice where there is no card.
+    """
+    from gpufit.measure.front import measure_workload, require_libraries
+    from gpufit.measure.store import record_path
+    from gpufit.sources.resolve import resolve_model
+
+    environment = os.environ if environ is None else environ
+    require_libraries()
+    found = resolve_model(model, catalog=load_catalog(catalog, environment), environ=environment, progress=progress)
+    if found.config is None:
+        raise UsageError(f"{model} has no configuration to run", hint="a .gguf carries no modelling code")
+    checkpoint = None if random_weights else _local_weights(model, found.hub_id)
+    card = None if device == "cpu" else _choose(device, environment)
+    asked = request or Request()
+    workload, notes = plan_workload(found.architecture, card, asked)
+    if card is not None and asked.dtype is None and asked.quant is None and training is None:
+        subject = Subject(name=found.name, origin=found.origin, architecture=found.architecture, hub_id=found.hub_id)
+        judged = check_fit(subject, workload, card, reserve_bytes=parse_reserve(reserve))
+        if judged.verdict == "no" and judged.recommendation is not None:
+            workload = judged.recommendation.workload
+            notes = (*notes, f"as asked it would not fit: run as recommended, {judged.recommendation.change}")
+    limit_bytes = parse_size(limit, what="--limit") if limit is not None else None
+    result = measure_workload(
+        found.architecture, found.config, workload, name=found.name, device="cpu" if card is None else "cuda:0",
+        visible=_visible(card), checkpoint=checkpoint, training=training,
+        limit_bytes=limit_bytes, limit_seconds=limit_seconds,
+        record_in=record_path(environment) if record else None, progress=progress, notes=notes,
+    )  # fmt: skip
+    if result.measurement.outcome != "out_of_memory" or training is not None:
+        return result
+    room = card or Device(name="this machine", source="given")
+    if limit_bytes is not None:
+        room = replace(room, total_bytes=limit_bytes, free_bytes=limit_bytes)
+    return replace(result, changes=_changes(found.architecture, workload, room, parse_reserve(reserve)))
+
+
+def _changes(architecture: Architecture, workload: Workload, device: Device, reserve_bytes: int) -> tuple[str, ...]:
+    """What ``check`` would offer for the same work on the same device."""
+    if device.free_bytes is None:
+        return ()
+    subject = Subject(name="", origin="", architecture=architecture)
+    judged = check_fit(subject, workload, device, reserve_bytes=reserve_bytes)
+    return tuple(f"{o.change}: {format_bytes(o.process.likely_bytes)}" for o in judged.alternatives)
+
+
+def stress(
+    seconds: float,
+    *,
+    device: str | None = None,
+    reserve: Size = 0,
+    limit: Size | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> StressReport:
+    """Compute for ``seconds`` in most of the free memory, checking results. ``limit`` bounds what is held.
+
+    Raises UsageError where ``limit`` is more than the free memory less the reserve.
+    """
+    from gpufit.measure.front import require_libraries
+    from gpufit.measure.host import available_bytes
+    from gpufit.measure.stress import run_stress
+
+    environment = os.environ if environ is None else environ
+    require_libraries()
+    card = None if device == "cpu" else _choose(device, environment)
+    free = available_bytes() if card is None else card.free_bytes
+    return run_stress(
+        "cpu" if card is None else "cuda:0", seconds=seconds, free_bytes=free, reserve_bytes=parse_reserve(reserve),
+        hold_bytes=parse_size(limit, what="--limit") if limit is not None else None,
+        visible=_visible(card), uuid=card.uuid if card else None,
+    )  # fmt: skip
+
+
+def _local_weights(model: str, hub_id: str | None) -> str:
+    path = Path(os.path.expanduser(model))
+    if os.path.lexists(path):
+        return str(path if path.is_dir() else path.parent)
+    return hub_id or model
+
+
+def _choose(device: str | None, environ: Mapping[str, str]) -> Device:
+    """The card that the user named by index or UUID, else the freest."""
+    from gpufit.devices.probe import choose_device, probe_devices
+
+    result = probe_devices(environ)
+    if device is None:
+        return choose_device(result.devices, result.findings)
+    named = device.removeprefix("cuda:")
+    for card in result.devices:
+        if named == str(card.index) or (card.uuid and card.uuid.lower() == named.lower()):
+            return card
+    raise UsageError(
+        f"no device {device[:80]!r} is visible here", hint="--device cpu, or an index or UUID that gpufit gpus shows"
+    )
+
+
+def _visible(card: Device | None) -> str | None:
+    """What CUDA_VISIBLE_DEVICES shall name in the child."""
+    return None if card is None else card.uuid or str(card.index)
