@@ -48,6 +48,7 @@ def measure(
     Raises UsageError where libraries, weights or host memory are missing, NoDevice where there is no card.
     """
     from gpufit.measure.front import measure_workload, require_libraries
+    from gpufit.measure.host import available_bytes
     from gpufit.measure.store import record_path
     from gpufit.sources.resolve import resolve_model
 
@@ -75,7 +76,7 @@ def measure(
     )  # fmt: skip
     if result.measurement.outcome != "out_of_memory" or training is not None:
         return result
-    room = card or Device(name="this machine", source="given")
+    room = card or Device(name="this machine", source="given", free_bytes=available_bytes())
     if limit_bytes is not None:
         room = replace(room, total_bytes=limit_bytes, free_bytes=limit_bytes)
     return replace(result, changes=_changes(found.architecture, workload, room, parse_reserve(reserve)))

@@ -58,7 +58,7 @@ def _expected(e: Estimate, stage: str, meter: Meter, measurement: Measurement) -
     on_cpu = measurement.job.device == "cpu"
     if stage == "load":
         above = Range.exact(0) if on_cpu else e.load_peak + _negative(e.context.bytes) + _negative(e.resident)
-    elif (bytes_above := _above_weights(e, stage)) is None:
+    elif (bytes_above := _above_weights(e, _phases_in(stage, measurement))) is None:
         return None
     else:
         above = Range.exact(bytes_above)
@@ -72,12 +72,17 @@ def _expected(e: Estimate, stage: str, meter: Meter, measurement: Measurement) -
     return reserved if meter == "reserved" else reserved + (Range.exact(known) if known else e.context.bytes)
 
 
-def _above_weights(e: Estimate, stage: str) -> int | None:
-    """Cache and temporaries at the widest moment of a stage; ``prefill`` holds an encoder's pass too."""
-    names = ("encode", "prefill") if stage == "prefill" else (stage,)
-    w = e.workload
+def _phases_in(stage: str, measurement: Measurement) -> tuple[str, ...]:
+    """``generate`` runs an encoder as part of its prefill; where it ran by itself it has a stage of its own."""
+    own = measurement.stage("encode") is not None
+    return ("encode", "prefill") if stage == "prefill" and not own else (stage,)
+
+
+def _above_weights(e: Estimate, names: tuple[str, ...]) -> int | None:
+    """Cache and temporaries at the widest moment of these phases; an encoder runs before there is a cache."""
     peaks = [
-        phase.activation_bytes + count_cache(e.architecture, w, after_prefill=phase.name != "decode")
+        phase.activation_bytes
+        + (count_cache(e.architecture, e.workload, after_prefill=phase.name != "decode") if phase.cache_tokens else 0)
         for phase in e.phases
         if phase.name in names
     ]

@@ -62,6 +62,12 @@ class Estimate:
         return outgrown_segments(self.architecture, self.workload) if self.workload.runtime == "transformers" else 0
 
     @property
+    def tensors(self) -> Range:
+        """The tensors alone at the run's peak: what a device without an allocator's rounding or a driver would hold."""
+        weights = self.weights
+        return Range.exact(weights.total_bytes + weights.buffer_bytes + self.kv_cache_bytes) + self.activations
+
+    @property
     def peak(self) -> Range:
         """The larger of running and loading, the figure that has to fit: a model that runs may not load."""
         run, load = self.process, self.load_peak

@@ -70,7 +70,9 @@ def quantization_tensors(model: torch.nn.Module) -> list[tuple[str, torch.Tensor
                 tensor: Any = getattr(owner, part, None)
                 if hasattr(tensor, "untyped_storage"):
                     found.append((f"{name}.weight.{prefix}{part}", tensor))
-        scales = getattr(getattr(module, "state", None), "SCB", None)
+        # the first forward moves the scales from the weight to the layer's state (init_8bit_state)
+        owners = (getattr(module, "state", None), getattr(module, "weight", None))
+        scales = next((scb for owner in owners if (scb := getattr(owner, "SCB", None)) is not None), None)
         if scales is not None:
             found.append((f"{name}.SCB", scales))
     return found

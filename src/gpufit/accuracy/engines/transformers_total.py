@@ -27,6 +27,8 @@ def predict(row: Measurement, estimate: Estimate, card: Card, cards: int) -> Ran
     device = driver_part(card.total_bytes, card.usable_bytes) if _counts_driver_part(e) else ZERO
     if row.metric in _ALLOCATED:
         return allocated
+    if row.metric == "cpu_tensors_peak":  # gpufit measure --device cpu
+        return e.tensors
     if row.metric == "torch_max_reserved":
         return allocated + played_slack(row, e, card)
     if row.metric in ("nvml_process", "nvidia-smi"):
