@@ -78,8 +78,7 @@ def test_a_training_step_is_measured(kind: str) -> None:
     assert found.outcome == "ok", found.message
     names = [stage.name for stage in found.stages]
     assert names == ["load", "forward", "backward", "step"]
-    forward, step, load = found.stage("forward"), found.stage("step"), found.stage("load")
-    assert forward and step and load and load.after.allocated_bytes and step.after.allocated_bytes
-    assert forward.peak.allocated_bytes and forward.peak.allocated_bytes > load.after.allocated_bytes
+    load, forward, _, step = (stage.peak.allocated_bytes or 0 for stage in found.stages)
+    assert forward > load > 0
     if kind == "full":  # weights, two states and the gradients
-        assert step.after.allocated_bytes > 3.9 * load.after.allocated_bytes
+        assert step > 3.9 * load
