@@ -98,6 +98,13 @@ def test_nothing_secret_is_in_the_report(tmp_path: Path) -> None:
     assert "HF_TOKEN=<removed>" in shown
 
 
+def test_each_guard_holds_alone(tmp_path: Path) -> None:
+    made, own = report(tmp_path, MY_SECRET="opaque-9x7", LD_LIBRARY_PATH="/opt/opaque-9x7/lib", HF_TOKEN="pw1")
+    shown = "\n".join(render_doctor(made, own))
+    assert "opaque-9x7" not in shown  # of no known form, in another variable: found by its value
+    assert "pw1" not in shown  # too short to look for: hidden by the variable's name
+
+
 def test_a_tool_that_prints_a_token_is_cleaned_too(tmp_path: Path) -> None:
     chatty = Answers({"nvidia-smi": CommandOutput(code=7, stdout=f"path /home/x token {TOKEN}\n")})
     own = environ(tmp_path)
