@@ -1,0 +1,53 @@
+"""The programs' own engine: deep stacks, what is left at the end, and a witness that no tracker disturbs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gpufit.errors import Undecided
+from gpufit.facts.read import parse_config
+from gpufit.memory.training import stack
+from gpufit.memory.training.forward import micro_step
+from gpufit.memory.training.plan import TrainingPlan
+from gpufit.records import as_dict
+
+LLAMA: dict[str, Any] = {
+    "model_type": "llama", "hidden_size": 64, "intermediate_size": 112, "vocab_size": 1999, "num_hidden_layers": 14,
+    "num_attention_heads": 4, "num_key_value_heads": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("checkpointing", ["none", "full", "selective"])
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_the_ends_of_a_deep_stack_tell_what_all_its_layers_would(
+    checkpointing: Any, method: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    architecture = parse_config(LLAMA)
+    plan = TrainingPlan(method=method, micro_batch=2, seq=33, checkpointing=checkpointing)
+    told = micro_step.__wrapped__(architecture, plan)
+    monkeypatch.setattr(stack, "ends", lambda kinds: (len(kinds), len(kinds)))
+    shown = micro_step.__wrapped__(architecture, plan)
+    for name in ("saved_bytes", "forward_peak_bytes", "backward_peak_bytes", "peak_bytes", "gradients_bytes"):
+        assert getattr(told, name) == getattr(shown, name), name
+
+
+def test_full_checkpointing_keeps_one_stream_a_layer_by_hand() -> None:
+    """14 layers × (2 × 33 tokens) × 64 wide × 2 bytes = 118 272."""
+    step = micro_step(parse_config(LLAMA), TrainingPlan(micro_batch=2, seq=33, checkpointing="full"))
+    assert step.checkpoint_bytes == 118_272
+    assert sum(saved.bytes for saved in step.saved) == step.saved_bytes
+
+
+def test_a_family_without_a_form_is_refused() -> None:
+    config = {"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 100, "state_size": 8}
+    with pytest.raises(Undecided, match="no training form"):
+        micro_step(parse_config(config), TrainingPlan())
+
+
+def test_more_tokens_never_need_less() -> None:
+    architecture = parse_config(LLAMA)
+    steps = [micro_step(architecture, TrainingPlan(micro_batch=1, seq=seq)) for seq in (16, 17, 64, 200)]
+    peaks = [step.peak_bytes for step in steps]
+    assert peaks == sorted(peaks), as_dict(steps[0])
