@@ -51,3 +51,13 @@ def test_more_tokens_never_need_less() -> None:
     steps = [micro_step(architecture, TrainingPlan(micro_batch=1, seq=seq)) for seq in (16, 17, 64, 200)]
     peaks = [step.peak_bytes for step in steps]
     assert peaks == sorted(peaks), as_dict(steps[0])
+
+
+def test_autocast_under_checkpoints_holds_the_low_precision_weights_until_the_forward_pass_is_over() -> None:
+    """14 layers × (64·64 + 2·64·32 + 64·64 + 3·64·112 weights) × 2 bytes = 946 176, beside those of the head."""
+    plan = TrainingPlan(micro_batch=1, seq=8, precision="amp-bf16", checkpointing="full")
+    step = micro_step(parse_config(LLAMA), plan)
+    weights = 14 * (64 * 64 + 2 * 64 * 32 + 64 * 64 + 3 * 64 * 112) * 2
+    assert weights == 946_176
+    assert step.forward_peak_bytes > weights > 2 * step.recompute_bytes
+    assert step.forward_peak_bytes - step.saved_bytes >= weights - step.recompute_bytes

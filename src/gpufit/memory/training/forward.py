@@ -106,6 +106,7 @@ def micro_step(
     model = Model(architecture, plan, tape)
     ledger = tape.ledger
     loss = program(model)
+    tape.leave_autocast()
     saved_bytes, saved = ledger.temporaries_bytes, group_saved(ledger, model)
     ahead = ledger.scopes
     ledger.scopes = []

@@ -207,6 +207,7 @@ class Tape:
             pass
         finally:
             self._recomputing, self.recording = None, False
+            self.leave_autocast()
         self.recomputed_bytes = max(self.recomputed_bytes, self.ledger.temporaries_bytes - before)
 
     def saved(self, node: Node) -> list[Tensor]:
@@ -220,6 +221,10 @@ class Tape:
         found = [made.pop(holder) for holder in node.holders]
         node.saved, node.frame, node.holders = found, None, []
         return found
+
+    def leave_autocast(self) -> None:
+        """autocast_mode.cpp, clear_cache: the low-precision weights live on only where something saved them."""
+        self.cast_weights.clear()
 
     @contextmanager
     def without_gradients(self) -> Any:
@@ -235,7 +240,6 @@ class Tape:
         if loss.node is None:
             raise ValueError("nothing here takes a gradient")
         self.recording = False
-        self.cast_weights.clear()  # autocast has been left
         ledger = self.ledger
         waiting = _dependencies(loss.node)
         buffers: dict[int, list[Tensor | None]] = {}
