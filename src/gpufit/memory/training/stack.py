@@ -29,7 +29,9 @@ def run_layers(model: Model, prefix: str, kinds: Sequence[str], layer: Layer, fi
     ledger = model.tape.ledger
     selective = model.plan.checkpointing == "selective"
     alike = [(kind, selective and index % 2) for index, kind in enumerate(kinds)]
-    head, tail = ends(alike)
+    # a checkpointed layer under autocast leaves cast weights behind for the forward pass alone: all of them run
+    whole = model.tape.autocast is not None and model.plan.checkpointing != "none"
+    head, tail = (len(alike), len(alike)) if whole else ends(alike)
     left: dict[Hashable, int] = {}
     shown: dict[Hashable, int] = {}
     for index in (*range(head), *range(tail, len(kinds))):
