@@ -85,11 +85,12 @@ def configurations(size: str) -> dict[str, dict[str, Any]]:
 def cases(size: str) -> Iterator[Case]:
     """Every cell of one size of the matrix."""
     works = {"shrunken": ((331, 6, 2), (64, 4, 1)), "shallow": ((700, 16, 2), (60, 4, 1)), "full": ((2048, 128, 1),)}
-    cells = [("bf16", "sdpa"), ("bf16", "eager"), ("fp16", "sdpa"), ("fp16", "eager"), ("fp32", "sdpa"),
+    cells = [("bf16", "sdpa"), ("fp16", "eager"), ("fp32", "sdpa"), ("bf16", "eager"), ("fp16", "sdpa"),
              ("fp32", "eager")]  # fmt: skip
-    for name in configurations(size):
+    # cell by cell, so that a run that is stopped has seen every model
+    for prompt, new, batch in works[size]:
         for dtype, attention in cells[:2] if size == "full" else cells:
-            for prompt, new, batch in works[size]:
+            for name in configurations(size):
                 yield Case(size=size, model=name, dtype=dtype, attention=attention, prompt=prompt, new=new, batch=batch)
 
 
@@ -131,18 +132,20 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="print, write nothing")
     options = parser.parse_args()
     wanted = [case for size in options.sizes for case in cases(size) if options.only in case.model]
-    rows, missing = [], []
+    before = read_matrix(MATRIX) if MATRIX.exists() else []
+    rows: list[MatrixRow] = []
+    missing: list[tuple[Case, str]] = []
+    done: set[tuple[Any, ...]] = set()
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn"), max_tasks_per_child=100) as pool:
         for case, (found, reason) in zip(wanted, pool.map(compare, wanted), strict=True):
             rows += found
             missing += [(case, reason)] if reason else []
+            done.add(case.key)
             cells = [f"{row.phase} {row.difference:+.2%}" for row in found if row.difference is not None]
             print(case.model, case.size, case.dtype, case.attention, case.prompt, *cells, reason, flush=True)
-    if not options.dry:
-        done = {case.key for case in wanted}
-        kept = [row for row in read_matrix(MATRIX) if row.case.key not in done] if MATRIX.exists() else []
-        write_matrix(MATRIX, [*kept, *rows])
-        write_missing(done, missing)
+            if not options.dry and (len(done) % 20 == 0 or len(done) == len(wanted)):
+                write_matrix(MATRIX, [*(row for row in before if row.case.key not in done), *rows])
+                write_missing(done, missing)
 
 
 def write_missing(done: set[tuple[Any, ...]], missing: list[tuple[Case, str]]) -> None:

@@ -365,6 +365,8 @@ def replay(
     gpu: str | None = None,
     training: TrainingSetup | None = None,
     options: AllocatorOptions | None = None,
+    catalog: str | Path | None = None,
+    revision: str | None = None,
     environ: Mapping[str, str] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Replay:
@@ -381,8 +383,8 @@ def replay(
         from gpufit.sources.resolve import resolve_model
 
         found = resolve_model(
-            model, catalog=load_catalog(None, environment), environ=environment, progress=progress,
-            read=config_reader(True, progress),  # which a replay needs anyway
+            model, catalog=load_catalog(catalog, environment), environ=environment, progress=progress,
+            revision=revision, read=config_reader(True, progress),  # a replay needs transformers anyway
         )  # fmt: skip
         if found.config is None:
             raise UsageError(f"{model} has no configuration to run", hint="a .gguf carries no modelling code")

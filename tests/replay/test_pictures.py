@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from xml.etree import ElementTree
 
-from gpufit.render.replay import chrome_trace, render_replay, replay_to_dict, timeline_svg
+from gpufit.render.replay import chrome_trace, render_replay, replay_to_dict
+from gpufit.render.replay_svg import live_by_kind, timeline_svg
 from gpufit.render.text import Screen
 from gpufit.replay.record import PhaseReplay, Replay
 from gpufit.replay.recording import Event, Phase, Recording, find_peaks
@@ -42,7 +43,8 @@ def test_the_text_holds_phases_differences_and_holdings() -> None:
     text = "\n".join(render_replay(REPLAY, Screen()))
     assert "-2.34%" in text
     assert "layers.*.mlp" in text
-    assert "MLP 2.0 KiB" in text
+    assert "  MLP                          2.0 KiB   66.7%" in text
+    assert max(map(len, text.splitlines())) <= 80
     assert "note: a note" in text
 
 
@@ -57,6 +59,13 @@ def test_the_timeline_is_well_formed_and_marks_each_counted_peak() -> None:
     root = ElementTree.fromstring(timeline_svg(REPLAY))
     space = "{http://www.w3.org/2000/svg}"
     assert len(root.findall(f"{space}circle")) == 2
+
+
+def test_the_areas_of_the_timeline_add_up_to_what_lives() -> None:
+    marks, columns = live_by_kind(RECORDING)
+    assert marks == list(range(len(RECORDING.events) + 1))
+    assert [sum(column.values()) for column in columns] == [0, 2048, 3072, 1024, 1536, 1024, 0]
+    assert columns[2] == {"MLP": 2048, "cache": 1024}
 
 
 def test_the_trace_counts_live_bytes_after_every_event() -> None:

@@ -37,6 +37,7 @@ def run(
     batch: options.Batch = 1,
     dtype: options.Dtype = None,
     quant: options.Quant = None,
+    kv_dtype: options.KvDtype = None,
     attention: options.Attention = None,
     train: Train = None,
     optimizer: OptimizerName = "adamw",
@@ -46,11 +47,14 @@ def run(
     limit: Limit = None,
     timeline: Timeline = None,
     trace: Trace = None,
+    revision: options.Revision = None,
+    catalog: options.CatalogFile = None,
     as_json: options.Json = False,
 ) -> int:
     """Run the real modelling code without weights or GPU and show the memory it needs, storage by storage."""
     from gpufit.api import replay
-    from gpufit.render.replay import chrome_trace, render_replay, replay_to_dict, timeline_svg
+    from gpufit.render.replay import chrome_trace, render_replay, replay_to_dict
+    from gpufit.render.replay_svg import timeline_svg
     from gpufit.replay.allocator_options import parse_allocator_options
     from gpufit.units import parse_size
     from gpufit.verdict.plan import Request
@@ -60,9 +64,11 @@ def run(
         model,
         request=Request(
             context=context, prompt=prompt, new_tokens=new_tokens, batch=batch, dtype=dtype, quant=quant,
-            attention=attention,
+            kv_dtype=kv_dtype, attention=attention,
         ),
         gpu=gpu,
+        revision=revision,
+        catalog=catalog,
         training=_training(train, optimizer, checkpointing, lora_rank),
         options=parse_allocator_options(allocator, limit_bytes=limit_bytes),
         progress=_progress if sys.stderr.isatty() else None,

@@ -8,7 +8,8 @@ from gpufit.replay.recording import Holding, PhasePeak, Recording
 
 KINDS = (
     # what a holding is, by the first rule that matches its operation or module
-    ("inputs", ("zeros", "ones_like"), ("",)),
+    ("inputs", ("zeros", "ones_like", "cat", "clone"), ("",)),
+    ("logits", ("_to_copy",), ("",)),  # generate's fp32 copy of the last position
     ("logits", (), ("lm_head", "embed_out", "output_projection", "decoder.output", "predictions", "cls")),
     ("cache", ("cat",), ("self_attn", "attention", "attn", "mixer", "linear_attn")),
     ("attention", (), ("self_attn", "attn", "attention", "encoder_attn", "SelfAttention", "EncDecAttention")),

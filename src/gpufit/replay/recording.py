@@ -150,7 +150,7 @@ def holdings_at(recording: Recording, event: int) -> tuple[Holding, ...]:
             alive[entry.handle] = (index, entry)
         else:
             alive.pop(entry.handle, None)
-    role = _roles(recording)
+    role = find_roles(recording)
     groups: dict[tuple[str, str, str], list[int]] = {}
     for index, entry in alive.values():
         key = (module_pattern(entry.module), entry.op, role(index, entry.handle))
@@ -162,11 +162,11 @@ def holdings_at(recording: Recording, event: int) -> tuple[Holding, ...]:
     return tuple(sorted(holdings, key=lambda holding: (-holding.bytes, holding.module, holding.op)))
 
 
-def _roles(recording: Recording) -> Callable[[int, int], str]:
-    """Birth and handle -> role. Of what backward makes, only what outlives it is a gradient."""
+def find_roles(recording: Recording) -> Callable[[int, int], str]:
+    """(index of a birth, its handle) -> role. Of what backward makes, only what outlives it is a gradient."""
     backward = next((phase for phase in recording.phases if phase.name == "backward"), None)
     if backward is None:
-        return lambda index, handle: ""
+        return lambda index, handle: ""  # inference
     short_lived = {e.handle for e in recording.events[backward.start : backward.stop] if e.bytes < 0}
 
     def role(index: int, handle: int) -> str:
