@@ -2,7 +2,7 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
-.PHONY: install test light lint types bench
+.PHONY: install test light lint types bench replay
 
 install:  ## everything: the package, torch, transformers, bitsandbytes and the test tools
 	python3 -m venv $(VENV)
@@ -17,6 +17,9 @@ light:  ## the suite without torch and transformers
 	python3 -m venv $(VENV)-light
 	$(VENV)-light/bin/python -m pip install --quiet -e '.[dev]'
 	$(VENV)-light/bin/python -m pytest
+
+replay:  ## one model of each kind through the real modelling code
+	$(PY) -m pytest tests/replay/test_kinds_of_models.py
 
 lint:
 	$(VENV)/bin/ruff check

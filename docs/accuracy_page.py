@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gpufit.accuracy.matrix import read_matrix, read_missing
 from gpufit.accuracy.published import CITATIONS, TABLE
 from gpufit.api import validate
+from gpufit.render.matrix_page import render_matrix
 from gpufit.render.validate_page import render_page
 from gpufit.render.validate_svg import render_plot
 
@@ -15,8 +17,9 @@ DOCS = Path(__file__).parent
 def pages() -> dict[Path, str]:
     """The files and what should stand in them."""
     validation = validate(TABLE, environ={})
+    matrix = render_matrix(read_matrix(DOCS / "replay_matrix.csv"), read_missing(DOCS / "not_replayed.csv"))
     return {
-        DOCS / "accuracy.md": render_page(validation, CITATIONS, plot="accuracy.svg"),
+        DOCS / "accuracy.md": render_page(validation, CITATIONS, plot="accuracy.svg", matrix=matrix),
         DOCS / "accuracy.svg": render_plot(validation),
     }
 

@@ -107,3 +107,9 @@ def summarize(name: str, rows: Sequence[MatrixRow]) -> MatrixSummary | None:
         name=name, models=len({row.case.model for _, row in known}), rows=len(known),
         median=median(distance for distance, _ in known), worst=worst, worst_row=row,
     )  # fmt: skip
+
+
+def read_missing(path: Path) -> list[tuple[str, str, str, str]]:
+    """Size, model, dtype and reason of what could not be replayed."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [(row["size"], row["model"], row["dtype"], row["reason"]) for row in csv.DictReader(file)]

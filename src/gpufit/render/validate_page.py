@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gpufit.render.validate_text import percent, worst_rows
@@ -40,11 +40,6 @@ their rows. **Held out** was fitcheck (another card, library and author than the
 slack was derived from optimum-benchmark, and its reserved figures came nearer. For AutoAWQ, exllama, GPTQ-for-LLaMa and
 gpt-fast the sources of their time were read (`gpufit/accuracy/engines/`). No figure here was measured on a GPU of
 ours, and nothing is verified on CUDA beyond these rows.
-
-The closed forms were held against the real modelling code, replayed on tensors without data
-(`gpufit replay`; tests in `tests/memory/`): over the dense, mixture, encoder, encoder-decoder, state-space, hybrid and
-picture forms the difference above the weights is 0.04 % in the median and 1.4 % at worst, but for DeepSeek-V4, LED
-and DeBERTa v1, whose forms are bounds.
 """
 
 _KNOWN = """
@@ -90,8 +85,8 @@ Every row that is estimated more than 5 % too low belongs to one of these.
 """
 
 
-def render_page(validation: Validation, citations: Mapping[str, str], *, plot: str) -> str:
-    """The page as Markdown; ``plot`` is the picture's path beside it."""
+def render_page(validation: Validation, citations: Mapping[str, str], *, plot: str, matrix: Sequence[str] = ()) -> str:
+    """The page as Markdown; ``plot`` is the picture's path beside it, ``matrix`` the section on the replay."""
     lines = [
         _INTRODUCTION,
         "| source | rows | covered | median | 95 % | worst over | worst under | in range | width |",
@@ -102,6 +97,7 @@ def render_page(validation: Validation, citations: Mapping[str, str], *, plot: s
         "",
         *(f"- **{name}**: {citations[name]}" for name in (s.name for s in validation.sources) if name in citations),
         _TERMS,
+        *matrix,
         "## The fifteen worst rows",
         "",
         "| row | model | format | work | metric | measured | estimated | error |",
