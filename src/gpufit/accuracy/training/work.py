@@ -31,6 +31,7 @@ from gpufit.memory.workload import AttentionKernel, Quantization
 
 _TRANSFORMERS = re.compile(r"transformers\s+v?(\d+\.\d+(?:\.\d+)?)")
 _TORCH = re.compile(r"(?<!\w)torch\s+v?(\d+\.\d+(?:\.\d+)?)")
+_COMPILED = re.compile(r"(?<!no )\b(torch\.)?compiled?\b", re.IGNORECASE)
 _HEAD_METRICS = ("weights_only", "resident_after_load", "cuda_context", "gradients", "optimizer_states")
 
 # engine, by what its name contains; the first that matches
@@ -76,7 +77,7 @@ def plan_row(row: Measurement, work: TrainingRow, architecture: Architecture, ca
     method = _method(work)
     if isinstance(method, Refusal):
         return method
-    if "torch.compile" in row.notes or "compile" in row.engine_version:
+    if _COMPILED.search(row.notes) or "compile" in row.engine_version:
         return Refusal(reason="torch.compile plans its own memory, which is not estimated")
     if engine == "litgpt" and method != "full":
         return Refusal(reason="litgpt's own adapters and quantized layers are not estimated")
