@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from math import ceil, sqrt
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,7 @@ from gpufit.errors import Unsupported
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.curve import Curve
 from gpufit.memory.solve import context_curve
-from gpufit.memory.traced import Traced, follow, reach
+from gpufit.memory.traced import Untraceable, follow, reach
 from gpufit.memory.workload import Workload
 from gpufit.records import replace
 
@@ -89,12 +91,32 @@ def test_the_longest_input_is_where_the_first_one_from_the_start_on_is_over(
         assert not fits(found + 1)
 
 
-def test_what_cannot_be_followed_is_refused() -> None:
-    for calculate in (lambda n: [n**3], lambda n: [n * n * n], lambda n: [n / 2], lambda n: [len(range(n))]):
-        with pytest.raises(TypeError):
-            follow(calculate, 5, first=1, last=9)
-    with pytest.raises(TypeError):
-        hash(Traced(None, 1))  # type: ignore[arg-type]
+UNFOLLOWED: tuple[Callable[[int], Any], ...] = (
+    lambda n: n**3, lambda n: n * n * n, lambda n: n / 2, lambda n: 2 / n, lambda n: 90 // n, lambda n: n // -2,
+    lambda n: n * 1.5, lambda n: n + 0.5, lambda n: n > 2.5, lambda n: n == 2.0, lambda n: 2**n, lambda n: n << 1,
+    lambda n: n & 1, lambda n: abs(n), lambda n: int(n), lambda n: float(n), lambda n: round(n), lambda n: divmod(n, 2),
+    lambda n: len(range(n)), lambda n: ceil(n), lambda n: sqrt(n), lambda n: n.bit_length(), lambda n: n.real,
+    lambda n: {n: 1}, lambda n: str(n), lambda n: f"{n:,}", lambda n: f"{n}", lambda n: "x" * n,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("calculate", UNFOLLOWED)
+def test_what_cannot_be_followed_is_refused(calculate: Callable[[int], Any]) -> None:
+    calculate(5)
+    with pytest.raises(Untraceable):
+        follow(lambda n: [calculate(n)], 5, first=1, last=9)
+
+
+def test_what_cannot_be_followed_is_searched() -> None:
+    def calculate(n: int) -> list[int]:
+        return [n.bit_length() * 100 + n if n > 20 else n]  # followed below, not above
+
+    for start in (1, 7, 21, 22, 50, TOP):
+        for budget in (0, 5, 19, 20, 520, 521, 563, 564, 690, 99_999):
+            fits = [n for n in range(1, TOP + 1) if calculate(n)[0] <= budget]
+            curve = Curve(calculate, TOP)
+            assert curve.longest(start, budget) == max((n for n in fits if n <= start or start in fits), default=0)
+            assert curve.at(start) == tuple(calculate(start))
 
 
 def one_of_each_form() -> dict[str, Architecture]:

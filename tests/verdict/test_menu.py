@@ -14,6 +14,7 @@ import gpufit
 from gpufit.api import list_models, load_catalog
 from gpufit.devices.device import Device
 from gpufit.facts.architecture import Architecture
+from gpufit.memory import solve
 from gpufit.records import replace
 from gpufit.verdict.advise import Adviser
 from gpufit.verdict.budget import make_budget
@@ -77,6 +78,19 @@ def test_a_menu_made_once_needs_the_facts_for_no_later_budget(name: str) -> None
     }
     assert True in answers
     assert not again.changed
+
+
+@pytest.mark.parametrize("name", ["llama-2-7b", "bert-base", "t5-3b"])
+def test_a_model_that_cannot_be_followed_gets_the_same_answers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answers() -> list[object]:
+        menus, card, facts = Menus(), sized("a card", 16 << 10), CATALOG.get(name).architecture
+        found: list[object] = [menus.best(name, facts, card, Request(), mib << 20) for mib in (500, 4000, 14000, 40000)]
+        return [*found, gpufit.check(name, vram="9GB").longest_context_tokens]
+
+    followed = answers()
+    plain = solve.estimate
+    monkeypatch.setattr(solve, "estimate", lambda a, work: plain(a, work) if hash(work.prompt_tokens) else None)
+    assert answers() == followed
 
 
 def _is_tight(menus: Menus, name: str, budget: int) -> bool:

@@ -3,7 +3,8 @@
 Where a calculation goes the same way for a range of inputs, ``traced.follow`` gives its results there as parabolas.
 A Curve lines such pieces up where somebody asks, so that the second question costs a few multiplications, and the
 longest input for a budget is where a parabola crosses it. Calculations that round up to whole chunks or alignments are
-followed in strides of that size; within the last stride the search halves, over the calculation itself.
+followed in strides of that size; within the last stride the search halves, over the calculation itself. One that cannot
+be followed is asked input by input, and searched by doubling and halving.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 from math import lcm
 from typing import Any, NamedTuple
 
-from gpufit.memory.traced import Parabola, follow, reach
+from gpufit.memory.traced import Parabola, Untraceable, follow, reach
 
 LARGEST_ALIGNMENT = 8  # elements of a 16-byte row in 16 bits; larger strides are chunks
 
@@ -85,7 +86,10 @@ class Curve:
         >>> Curve(lambda n: [7 * n], top=100).at(6)
         (42,)
         """
-        piece = self._piece(n)
+        try:
+            piece = self._piece(n)
+        except Untraceable:
+            return tuple(self._calculate(n))
         t = (n - piece.first) // piece.stride
         return tuple(figure.at(t) for figure in piece.figures)
 
@@ -98,11 +102,27 @@ class Curve:
         >>> [curve.longest(8, budget) for budget in (6, 62, 200, 10_000)]
         [0, 4, 15, 100]
         """
-        while True:
-            stride = self._stride
-            found = self._search(start, budget)
-            if self._stride == stride:
-                return found
+        try:
+            while True:
+                stride = self._stride
+                found = self._search(start, budget)
+                if self._stride == stride:
+                    return found
+        except Untraceable:
+            return self._try(start, budget)
+
+    def _try(self, start: int, budget: int) -> int:
+        """``longest`` by trial, where following fails: between two inputs that are within, all are taken to be."""
+        if not self._is_within(start, budget):
+            return self._between(0, start, budget)
+        within, step = start, 1
+        while within + step <= self._top and self._is_within(within + step, budget):
+            within, step = within + step, 2 * step
+        return self._between(within, min(within + step, self._top + 1), budget)
+
+    def _is_within(self, n: int, budget: int) -> bool:
+        figures = self._calculate(n)
+        return all(figures[index] <= budget for index in self._bounded)
 
     def _search(self, start: int, budget: int) -> int:
         n, over = start, start + 1
@@ -142,11 +162,10 @@ class Curve:
         """The border between an input that is within the budget and one that is not, by halving."""
         while over - within > 1:
             middle = (within + over) // 2
-            figures = self._calculate(middle)
-            if any(figures[index] > budget for index in self._bounded):
-                over = middle
-            else:
+            if self._is_within(middle, budget):
                 within = middle
+            else:
+                over = middle
         return within
 
     def _piece(self, n: int) -> Piece:

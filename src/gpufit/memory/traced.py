@@ -3,14 +3,18 @@
 ``follow`` runs a calculation once, on a ``Traced`` number. Sums and products keep its results as parabolas, and every
 comparison on the way narrows the range of inputs to where it comes out the same. In that range the calculation would
 take the very same steps, so the parabolas are what it gives there: exactly, since all is done in whole numbers. What
-cannot be followed raises TypeError and is never guessed: a Traced number is no int and has no other operations.
+cannot be followed raises Untraceable and is never guessed: all else that an int can do is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import gcd
-from typing import NamedTuple, cast
+from typing import NamedTuple, NoReturn, cast
+
+
+class Untraceable(TypeError):
+    """A calculation did something with its input that a Traced number does not follow."""
 
 
 class Parabola(NamedTuple):
@@ -86,7 +90,6 @@ class Traced:
     """(a + b·t + c·t²) // d, where t counts steps from the input that is followed."""
 
     __slots__ = ("a", "b", "c", "d", "span")
-    __hash__ = None  # type: ignore[assignment]  # so that no cache takes it for the int that it equals
 
     def __init__(self, span: Span, a: int, b: int = 0, c: int = 0, d: int = 1) -> None:
         self.span = span
@@ -98,6 +101,8 @@ class Traced:
     def __add__(self, other: Traced | int) -> Traced:
         d = self.d
         if not isinstance(other, Traced):
+            if not isinstance(other, int):
+                _refuse(other)
             return Traced(self.span, self.a + d * other, self.b, self.c, d)
         if other.d != 1:
             return other + (self if d == 1 else self._fixed())
@@ -118,22 +123,24 @@ class Traced:
         if self.d != 1:
             return self._fixed() * other
         if not isinstance(other, Traced):
+            if not isinstance(other, int):
+                _refuse(other)
             return Traced(self.span, self.a * other, self.b * other, self.c * other)
         if other.d != 1:
             return self * other._fixed()
         if (self.c and (other.b or other.c)) or (self.b and other.c):
-            raise TypeError("a product of more than two traced numbers")
+            raise Untraceable("a product of more than two traced numbers")
         b, c = self.a * other.b + self.b * other.a, self.a * other.c + self.b * other.b + self.c * other.a
         return Traced(self.span, self.a * other.a, b, c)
 
     __rmul__ = __mul__
 
     def __pow__(self, other: int) -> Traced | int:
-        return self * self if other == 2 else NotImplemented
+        return self * self if other == 2 else _refuse(other)
 
     def __floordiv__(self, other: int) -> Traced:
         if not isinstance(other, int) or other < 1:
-            return NotImplemented
+            _refuse(other)
         d = self.d * other
         if self.b % d or self.c % d:
             return Traced(self.span, self.a, self.b, self.c, d)
@@ -153,6 +160,8 @@ class Traced:
     def __ge__(self, other: Traced | int) -> bool:
         a, b, c, d = self.a, self.b, self.c, self.d
         if not isinstance(other, Traced):
+            if not isinstance(other, int):
+                _refuse(other)
             a -= d * other
         elif other.d == 1:
             a, b, c = a - d * other.a, b - d * other.b, c - d * other.c
@@ -175,11 +184,22 @@ class Traced:
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, (Traced, int)):
-            return False
+            return False if other is None or isinstance(other, str) else _refuse(other)
         return self >= other and self <= other
 
     def __bool__(self) -> bool:
         return self != 0
+
+
+def _refuse(*operands: object, **named: object) -> NoReturn:
+    raise Untraceable("this operation is not followed")
+
+
+# What else an int can do, from hash() and division to bit_length, must not find another way: no cache may take the
+# number for the int that it equals, no text may quote it.
+for _name, _what in {**vars(int), "__str__": str}.items():
+    if _name in ("__hash__", "__str__", "__format__") or _name not in {*vars(Traced), *vars(object)}:
+        setattr(Traced, _name, _refuse if callable(_what) else property(_refuse))
 
 
 def widest(
@@ -232,7 +252,7 @@ class Followed(NamedTuple):
 def follow(calculate: Callable[[int], Sequence[int]], n: int, *, first: int, last: int, stride: int = 1) -> Followed:
     """Run ``calculate`` on ``n`` and find how far its results hold, within ``first`` to ``last``.
 
-    Raises TypeError where the calculation cannot be followed, and what it raises itself.
+    Raises Untraceable where the calculation cannot be followed, and what it raises itself.
 
     >>> follow(lambda n: [max(100, 2 * n * n)], 9, first=1, last=1000)[:3]
     (8, 1000, (Parabola(a=128, b=32, c=2, d=1),))
