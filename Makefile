@@ -11,7 +11,7 @@ install:  ## everything: the package, torch, transformers, bitsandbytes and the 
 	$(PY) -m pip install --quiet -e '.[measure,dev]'
 
 test: install lint types  ## what CI runs
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto --dist worksteal
 
 light:  ## the suite without torch and transformers
 	python3 -m venv $(VENV)-light

@@ -52,6 +52,8 @@ def _generate(model: Any, job: Job, meter: Meter) -> None:
 
         config = model.generation_config
         config.eos_token_id = config.forced_eos_token_id = None  # the length is ours to choose
+        if model.config.is_encoder_decoder and config.decoder_start_token_id is None:
+            config.decoder_start_token_id = 0  # which token it starts from is part of a checkpoint's own settings
         with meter.watching(model):
             stack.enter_context(meter.phase("prefill", tokens=job.batch * job.prompt_tokens))
             model.generate(
