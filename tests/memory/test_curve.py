@@ -40,7 +40,7 @@ def calculation(a: int, b: int, c: int, d: int) -> Calculation:
 calculations = st.builds(calculation, *[st.integers(0, 40)] * 4)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=300)
 @given(st.integers(0, 80), st.integers(-99, 20), st.integers(-3, 3), st.integers(0, 50))
 def test_reach_is_the_last_step_before_the_first_negative_one(a: int, b: int, c: int, end: int) -> None:
     first = next((t for t in range(end + 1) if a + b * t + c * t * t < 0), end + 1)
@@ -125,8 +125,10 @@ def one_of_each_form() -> dict[str, Architecture]:
 
 @pytest.mark.parametrize(("capability", "attention"), [(None, "sdpa"), ((7, 5), "sdpa"), ((8, 9), "eager")])
 def test_every_form_is_followed_exactly(capability: tuple[int, int] | None, attention: str) -> None:
-    for form, architecture in one_of_each_form().items():
+    for number, (form, architecture) in enumerate(one_of_each_form().items()):
         for index, quant in enumerate(("none", "bnb-int8", "bnb-nf4", "awq-int4-g128")):
+            if (number + index + (capability is None)) % 2:  # each kind of card takes its turn at every other pair
+                continue
             work = Workload(
                 prompt_tokens=100 + 97 * index, new_tokens=index, batch=1 + index % 3, quant=quant,  # type: ignore[arg-type]
                 compute_capability=capability, attention=attention,  # type: ignore[arg-type]
