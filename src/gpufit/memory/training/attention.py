@@ -13,7 +13,7 @@ from gpufit.memory.training.plan import TrainingPlan
 from gpufit.memory.training.tape.ops import add, cast, dropout, from_result, like, scale, softmax
 from gpufit.memory.training.tape.products import AttentionPath, fused_attention, matmul
 from gpufit.memory.training.tape.tensor import Tensor
-from gpufit.memory.training.tape.views import contiguous, expand, reshape, transpose, unsqueeze
+from gpufit.memory.training.tape.views import contiguous, expand, narrow, pad, reshape, transpose, unsqueeze
 
 Attended = tuple[Tensor, Tensor | None]
 Eager = Callable[[Part, Tensor, Tensor, Tensor, "Tensor | None"], Attended]
@@ -128,12 +128,14 @@ def scaled_dot_product(
         query, key, value = (cast(t, tape.autocast) for t in (query, key, value))
     drops = part.dropout.attention
     path = choose_path(part.model.plan, query, key, value, masked=mask is not None, grouped=grouped, drops=drops)
+    if mask is not None and mask.dtype != "bool" and tape.autocast:
+        mask = cast(mask, tape.autocast)
     if mask is not None and mask.dtype == "bool" and path != "cudnn":  # convert_boolean_attn_mask
         mask = like(mask, dtype=query.dtype)
     if path == "math":
         return _unfused(query, key, value, mask, causal=causal, drops=drops)
     if path == "efficient" and mask is not None:
-        mask = _aligned(mask)
+        mask = expand(_aligned(mask), *query.shape[:3], key.shape[2])
     return fused_attention(query, key, value, mask, path)
 
 
@@ -160,5 +162,4 @@ def _aligned(mask: Tensor) -> Tensor:
     if all(stride % 8 == 0 for stride in mask.strides[:-1]):
         return mask
     width = mask.shape[-1]
-    padded = mask.tape.empty((*mask.shape[:-1], width + 8 - width % 8), mask.dtype)
-    return padded.alias(mask.shape, padded.strides)
+    return narrow(pad(mask, 8 - width % 8), -1, width)

@@ -29,6 +29,7 @@ _MODULES = {  # module of blocks/ -> form: the program's name there
     "parallel": {"gpt_neox": "gpt_neox", "phi": "phi"},
     "bert": {"bert": "bert"},
     "bart": {"bart": "bart"},
+    "t5": {"t5": "t5"},
 }
 FORMS: dict[str, tuple[str, str]] = {
     form: (module, program) for module, forms in _MODULES.items() for form, program in forms.items()

@@ -17,7 +17,7 @@ from gpufit.facts.tensors import TensorGroup
 from gpufit.memory.training.adapters import saved_groups, targeted_groups
 from gpufit.memory.training.plan import TrainingPlan
 from gpufit.memory.training.quantized import multiply_4bit, multiply_8bit
-from gpufit.memory.training.tape.graph import Leaf, Parameter, Tape
+from gpufit.memory.training.tape.graph import Parameter, Tape
 from gpufit.memory.training.tape.ops import add, cast, dropout, mean, mul, power, scale, shift
 from gpufit.memory.training.tape.ops import from_result as _function_of_result
 from gpufit.memory.training.tape.products import embedding, layer_norm, linear, mm
@@ -218,8 +218,7 @@ class Part:
                 out = scale(out)
             plan = self.model.plan
             if plan.trains_adapters and plan.checkpointing != "none" and self._is_input(name):
-                out.node = leaf = Leaf("inputs", accumulates=False)  # enable_input_require_grads
-                leaf.held = out.alias()
+                self.tape.leaf(out, "inputs")  # enable_input_require_grads
             return out
 
     def _is_input(self, name: str) -> bool:

@@ -15,14 +15,19 @@ from gpufit.memory.training.tape.ops import size_of
 from gpufit.memory.training.tape.tensor import Storage, Tensor
 
 Outputs = Tensor | tuple[Tensor, Tensor | None]
-Layer = Callable[[Part, str, Tensor], Outputs]
+Layer = Callable[..., Outputs]  # (part, kind, hidden states, *what is shared)
+Shared = Callable[[], tuple[Tensor | None, ...]]
 
 
-def run_layers(model: Model, prefix: str, kinds: Sequence[str], layer: Layer, first: Callable[[], Tensor]) -> Tensor:
+def run_layers(
+    model: Model, prefix: str, kinds: Sequence[str], layer: Layer, first: Callable[[], Tensor],
+    shared: Shared = tuple,
+) -> Tensor:  # fmt: skip
     """``for layer in self.layers: hidden_states = layer(hidden_states)``; equal ``kinds`` mean layers alike.
 
     ``first`` makes the first layer's input, which nobody else names. Where a layer hands out a tuple, the loop names it
-    until the next layer is done.
+    until the next layer is done. ``shared`` is what the loop hands to each layer beside the hidden states, and what a
+    checkpoint therefore keeps.
     """
     hidden = first()
     outputs: Outputs | None = None
@@ -43,7 +48,7 @@ def run_layers(model: Model, prefix: str, kinds: Sequence[str], layer: Layer, fi
         ledger.enter(f"{prefix}.{index}")
         before = ledger.temporaries_bytes
         with ledger.inside(f"{prefix}.{index}"):
-            outputs = _run(model, prefix, index, kinds[index], layer, hidden)
+            outputs = _run(model, prefix, index, kinds[index], layer, hidden, shared())
         hidden = outputs[0] if isinstance(outputs, tuple) else outputs
         if not isinstance(outputs, tuple):
             outputs = None
@@ -53,12 +58,14 @@ def run_layers(model: Model, prefix: str, kinds: Sequence[str], layer: Layer, fi
     return hidden
 
 
-def _run(model: Model, prefix: str, index: int, kind: str, layer: Layer, hidden: Tensor) -> Outputs:
+def _run(
+    model: Model, prefix: str, index: int, kind: str, layer: Layer, hidden: Tensor, shared: tuple[Tensor | None, ...]
+) -> Outputs:
     part = model.part(f"{prefix}.{{}}", index)
     if _checkpoints(model, range(index, index + 1)):
         model.checkpoint_bytes += size_of(hidden)
-        return model.tape.checkpoint(lambda x: layer(part, kind, x), hidden)
-    return layer(part, kind, hidden)
+        return model.tape.checkpoint(lambda x, *more: layer(part, kind, x, *more), hidden, *shared)
+    return layer(part, kind, hidden, *shared)
 
 
 def _checkpoints(model: Model, layers: range) -> int:

@@ -114,6 +114,11 @@ class Tape:
         self._recomputing: Frame | None = None
         self._remade = 0
 
+    @property
+    def running_ahead(self) -> bool:
+        """Whether this is the forward pass itself, not a checkpoint that is run again."""
+        return self._recomputing is None
+
     def empty(self, shape: Shape, dtype: str, strides: Shape | None = None) -> Tensor:
         """A new tensor with no history."""
         return Tensor(self, shape, dtype, strides=strides)
@@ -155,6 +160,11 @@ class Tape:
             else:
                 node.saved.append(tensor.alias())
 
+    def leaf(self, tensor: Tensor, name: str = "leaf") -> None:
+        """``tensor.requires_grad = True``: it and its gradient live as long as the graph."""
+        tensor.node = made = Leaf(name, accumulates=False)
+        made.held = tensor.alias()
+
     def attach(self, node: Node | None, *outputs: Tensor) -> None:
         """Give outputs their history."""
         if node is None:
@@ -172,7 +182,7 @@ class Tape:
         if self._remade == frame.count:
             raise Stop
 
-    def checkpoint(self, block: Callable[..., Result], *inputs: Tensor) -> Result:
+    def checkpoint(self, block: Callable[..., Result], *inputs: Tensor | None) -> Result:
         """Run a block and keep its inputs alone; its backward will run it again."""
         if not self.recording or self._recomputing is not None:
             return block(*inputs)

@@ -143,6 +143,40 @@ def from_input(x: Tensor, name: str) -> Tensor:
     return out
 
 
+def clamp(x: Tensor) -> Tensor:
+    """``clamp`` between two tensors of one number: saves x; backward asks which elements lay within."""
+
+    def back(node: Node, grads: Gradients) -> Gradients:
+        g = only(grads)
+        (kept,) = g.tape.saved(node)
+        within = like(kept, dtype="bool")
+        other = like(kept, dtype="bool")
+        out = like(g, within, dtype=g.dtype)
+        del within, other
+        return (out,)
+
+    node = x.tape.node("clamp", (x,), back)
+    x.tape.save(node, x)
+    out = like(x)
+    x.tape.attach(node, out)
+    return out
+
+
+def where(condition: Tensor, x: Tensor) -> Tensor:
+    """``where(condition, x, number)``: saves the condition; the gradient is cut by it."""
+
+    def back(node: Node, grads: Gradients) -> Gradients:
+        g = only(grads)
+        (kept,) = g.tape.saved(node)
+        return (like(g, kept, dtype=g.dtype),)
+
+    node = x.tape.node("where", (x,), back)
+    x.tape.save(node, condition)
+    out = like(x, condition, dtype=x.dtype)
+    x.tape.attach(node, out)
+    return out
+
+
 def dropout(x: Tensor, active: bool) -> Tensor:
     """``native_dropout``: a result and a mask of one byte an element, which is saved (Dropout.cpp)."""
     if not active:

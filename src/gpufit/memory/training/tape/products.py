@@ -185,7 +185,15 @@ def _attention_back(node: Node, grads: Gradients) -> Gradients:
     found = [
         None if not node.needs(at) else like(t) if flash else by_token(t, t.shape[-1]) for at, t in enumerate((q, k, v))
     ]
-    return (*found, None)
+    return (*found, _mask_gradient(q, k, g.dtype) if node.needs(3) else None)
+
+
+def _mask_gradient(q: Tensor, k: Tensor, dtype: str) -> Tensor:
+    """cuda/attention_backward.cu: rows of grad_bias are padded to multiples of 16."""
+    batch, heads, tokens, _ = q.shape
+    keys = k.shape[2]
+    padded = q.tape.empty((batch, heads, tokens, -(-keys // 16) * 16), dtype)
+    return padded.alias((batch, heads, tokens, keys), padded.strides)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -144,6 +144,19 @@ def narrow(x: Tensor, dim: int, length: int) -> Tensor:
     return _view(x, "slice", shape, x.strides, back)
 
 
+def pad(x: Tensor, more: int) -> Tensor:
+    """``F.pad`` of the last dimension: a new tensor; its gradient is cut back into another (constant_pad_nd)."""
+    whole = x.shape
+
+    def back(node: Node, grads: Gradients) -> Gradients:
+        return (only(grads).tape.empty(whole, only(grads).dtype),)
+
+    node = x.tape.node("pad", (x,), back)
+    out = x.tape.empty((*whole[:-1], whole[-1] + more), x.dtype)
+    x.tape.attach(node, out)
+    return out
+
+
 def split(x: Tensor, dim: int, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
     """``split`` and ``chunk``: views; their gradients are joined (split_with_sizes_backward)."""
     dim = dim % len(x.shape)
