@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 
 from gpufit.facts.architecture import Architecture
-from gpufit.memory.training.modules import Model, Part
+from gpufit.memory.training.modules import Model
 from gpufit.memory.training.tape.graph import Gradients, Node
 from gpufit.memory.training.tape.ops import size_of
 from gpufit.memory.training.tape.tensor import Storage, Tensor

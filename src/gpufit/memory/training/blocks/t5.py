@@ -1,4 +1,4 @@
-"""Encoder-decoders with learned relative positions: T5, Flan-T5, mT5 (transformers 5.23.0, models/t5/modeling_t5.py)."""
+"""Encoder-decoders with relative positions: T5, Flan-T5, mT5 (transformers 5.23.0, models/t5/modeling_t5.py)."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def _stack(model: Model, role: str, ids: Tensor, encoded: Tensor | None) -> Tens
     mask = causal_mask(model, inputs_embeds) if role == "decoder" else None
     biases: Biases = [None, None]
 
-    def layer(part: Part, _: str, hidden: Tensor, *given: Tensor | None) -> Tensor:
-        hidden, *made = _block(part, stack, hidden, mask, *given, encoded)
+    def layer(part: Part, _: str, hidden: Tensor, bias: Tensor | None, crossed: Tensor | None) -> Tensor:
+        hidden, *made = _block(part, stack, hidden, mask, bias, crossed, encoded)
         if part.tape.running_ahead:
             biases[:] = made
         return hidden
