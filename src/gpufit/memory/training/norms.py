@@ -34,3 +34,12 @@ def _gemma_rms(x: Tensor, weight: Tensor) -> Tensor:
 
 def _normalized(x: Tensor) -> Tensor:
     return mul(x, rsqrt(shift(mean(power(x)))))
+
+
+def olmo_rms(part: Part, name: str, x: Tensor) -> Tensor:
+    """Olmo2RMSNorm: (weight · fp32 result) in the input's format."""
+    return part.run(name, _olmo_rms, x, part.weight(f"{name}.weight"))
+
+
+def _olmo_rms(x: Tensor, weight: Tensor) -> Tensor:
+    return cast(mul(weight, _normalized(cast(x, "fp32"))), x.dtype)

@@ -6,14 +6,14 @@ from gpufit.memory.training.activations import activate
 from gpufit.memory.training.attention import Attended, attend
 from gpufit.memory.training.blocks.gpt import heads_of
 from gpufit.memory.training.blocks.inputs import Inputs, make_inputs
-from gpufit.memory.training.blocks.rotary import Tables, apply_rotary, rotary_tables
+from gpufit.memory.training.blocks.rotary import Tables, partial_rotary, rotary_tables
 from gpufit.memory.training.loss import language_model_head
 from gpufit.memory.training.masks import causal_mask
 from gpufit.memory.training.modules import Model, Part
 from gpufit.memory.training.stack import layer_kinds, run_layers
 from gpufit.memory.training.tape.ops import add, dropout
 from gpufit.memory.training.tape.tensor import Tensor
-from gpufit.memory.training.tape.views import cat, contiguous, narrow, reshape, split, transpose, view
+from gpufit.memory.training.tape.views import contiguous, reshape, split, transpose, view
 
 
 def gpt_neox(model: Model) -> Tensor:
@@ -65,21 +65,6 @@ def _neox_attention(part: Part, mask: Tensor | None, tables: Tables, hidden: Ten
     output = contiguous(reshape(output, *lead, -1))
     output = part.linear("dense", output)
     return output, weights
-
-
-def partial_rotary(query: Tensor, key: Tensor, tables: Tables) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
-    """The first part of each head is rotated, the rest passes; both are joined again.
-
-    The parts come third, for code that goes on naming them.
-    """
-    turned = tables[0].shape[-1]
-    rest = query.shape[-1] - turned
-    query_rot, query_pass = narrow(query, -1, turned), narrow(query, -1, rest) if rest else None
-    key_rot, key_pass = narrow(key, -1, turned), narrow(key, -1, rest) if rest else None
-    query_rot, key_rot = apply_rotary(query_rot, key_rot, tables)
-    query = cat((query_rot, query_pass) if query_pass is not None else (query_rot,), -1)
-    key = cat((key_rot, key_pass) if key_pass is not None else (key_rot,), -1)
-    return query, key, (query_rot, query_pass, key_rot, key_pass)
 
 
 def phi(model: Model) -> Tensor:

@@ -42,3 +42,18 @@ def apply_rotary(q: Tensor, k: Tensor, tables: Tables) -> tuple[Tensor, Tensor]:
     q_embed = rotate(q, cos, sin)
     k_embed = rotate(k, cos, sin)
     return q_embed, k_embed
+
+
+def partial_rotary(query: Tensor, key: Tensor, tables: Tables) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
+    """The first part of each head is rotated, the rest passes; both are joined again.
+
+    The parts come third, for code that goes on naming them.
+    """
+    turned = tables[0].shape[-1]
+    rest = query.shape[-1] - turned
+    query_rot, query_pass = narrow(query, -1, turned), narrow(query, -1, rest) if rest else None
+    key_rot, key_pass = narrow(key, -1, turned), narrow(key, -1, rest) if rest else None
+    query_rot, key_rot = apply_rotary(query_rot, key_rot, tables)
+    query = cat((query_rot, query_pass) if query_pass is not None else (query_rot,), -1)
+    key = cat((key_rot, key_pass) if key_pass is not None else (key_rot,), -1)
+    return query, key, (query_rot, query_pass, key_rot, key_pass)

@@ -75,8 +75,9 @@ def _stack(model: Model, role: str, ids: Tensor, encoded: Tensor | None) -> Tens
         model, f"{role}.block", ("first", *("later",) * (stack.layers - 1)), layer,
         lambda: dropout(inputs_embeds, model.dropout.hidden), lambda: tuple(biases),
     )  # fmt: skip
-    biases.clear()  # a local of the code: checkpoints alone keep them from here on
-    return dropout(t5_norm(base, "final_layer_norm", hidden), model.dropout.hidden)
+    hidden = dropout(t5_norm(base, "final_layer_norm", hidden), model.dropout.hidden)
+    biases.clear()  # locals of the code until here; from here on checkpoints alone keep them
+    return hidden
 
 
 def _block(

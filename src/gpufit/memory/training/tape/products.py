@@ -9,7 +9,7 @@ from typing import Literal
 
 from gpufit.memory.training.tape.graph import Gradients, Node, only
 from gpufit.memory.training.tape.ops import cast, like
-from gpufit.memory.training.tape.tensor import Shape, Tensor
+from gpufit.memory.training.tape.tensor import FORMAT_BYTES, Shape, Tensor
 from gpufit.memory.training.tape.views import contiguous, expand, reshape, view
 
 AttentionPath = Literal["flash", "efficient", "cudnn", "math"]
@@ -102,6 +102,37 @@ def matmul(x: Tensor, y: Tensor) -> Tensor:
     left = reshape(expand(x, *lead, *x.shape[-2:]), -1, *x.shape[-2:])
     right = reshape(expand(y, *lead, *y.shape[-2:]), -1, *y.shape[-2:])
     return view(bmm(left, right), *lead, rows, columns)
+
+
+def grouped_mm(x: Tensor, weight: Tensor, width: int, offsets: Tensor) -> Tensor:
+    """``grouped_mm`` of (rows, inner), sorted by group, and (groups, width, inner): saves what mm saves, and offsets.
+
+    Rows of the result are padded to 16 bytes (GroupedMMUtils.h, create_grouped_gemm_output_tensor).
+    """
+    x = cast(x, weight.dtype)
+    node = x.tape.node("grouped_mm", (x, weight), _grouped_mm_back)
+    if node is not None:
+        node.extra = weight.shape
+        x.tape.save(node, offsets, x if node.needs(1) else None, weight if node.needs(0) else None)
+    out = _padded_rows(x, x.shape[0], width)
+    x.tape.attach(node, out)
+    return out
+
+
+def _padded_rows(x: Tensor, rows: int, width: int) -> Tensor:
+    each = 16 // FORMAT_BYTES[x.dtype]
+    padded = -(-width // each) * each
+    return x.tape.empty((rows, padded), x.dtype).alias((rows, width), (padded, 1))
+
+
+def _grouped_mm_back(node: Node, grads: Gradients) -> Gradients:
+    g = only(grads)
+    _, *kept = g.tape.saved(node)
+    weight_shape: Shape = node.extra
+    mine = _padded_rows(g, g.shape[0], weight_shape[-1]) if node.needs(0) else None
+    theirs = g.tape.empty(weight_shape, g.dtype) if node.needs(1) else None
+    del kept
+    return mine, theirs
 
 
 def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
