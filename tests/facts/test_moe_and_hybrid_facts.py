@@ -21,7 +21,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "configs"
 MODULES = {
     "moe", "moe_shared", "gpt_oss", "mla", "mamba", "hybrid_mamba", "nemotron_h", "qwen3_next", "llama4",
     "mimo_v2_flash", "kimi_linear", "lfm2", "deepseek_moe", "deepseek_v4", "minimax_m3", "kimi_k25",
-    "step3p7",
+    "step3p7", "kimi_k3", "zamba2", "gemma3n",
 }  # fmt: skip
 OURS = {model_type for model_type, target in READERS.items() if target.partition(":")[0] in MODULES}
 
@@ -111,3 +111,43 @@ def test_every_family_has_a_shrunken_configuration() -> None:
         "kimi_k25",
         "step3p7",
     }
+
+
+def test_kimi_k3_by_hand() -> None:
+    """Four layers of width 32: delta, latent, delta, latent, the first dense, the others of six experts.
+
+    Words, head, last norm: 2·61·32 + 32. Delta (3 heads of 6, convolutions of 3): four 32·18, 3·18·3, 18, 3, 32·6,
+    6·18, 32·3, 6, 18·32. Latent (4 heads of 10 + 8, values of 14, ranks 20 and 16): 32·20, 20, 20·72, 32·24, 16,
+    16·96, 56·32 and the gate 32·56. Dense: 3·32·24. Mixture in a space of 12, experts of 10, two of them shared:
+    6·32, 6·3·12·10, 2·32·12, 12, 3·32·20. Norms and what looks back: 4·(4·32 + 2·32) and 2·32.
+    """
+    delta = 4 * 32 * 18 + 3 * 18 * 3 + 18 + 3 + 32 * 6 + 6 * 18 + 32 * 3 + 6 + 18 * 32
+    latent = 32 * 20 + 20 + 20 * 72 + 32 * 24 + 16 + 16 * 96 + 2 * 56 * 32
+    mixture = 6 * 32 + 6 * 3 * 12 * 10 + 2 * 32 * 12 + 12 + 3 * 32 * 20
+    text = 2 * 61 * 32 + 32 + 2 * (delta + latent) + 3 * 32 * 24 + 3 * mixture + 4 * 6 * 32 + 2 * 32
+    # patches of 2, 5 × 7 positions, 16 wide, two blocks of 3 heads of 4 and an MLP of 20; four patches joined into one
+    tower = 16 * 3 * 4 + 5 * 7 * 16 + 2 * (2 * 16 + 2 * 16 * 20 + 16 * 36 + 12 * 16) + 16
+    model = parse_config({
+        "model_type": "kimi_k3",
+        "text_config": {
+            "hidden_size": 32, "intermediate_size": 24, "num_hidden_layers": 4, "num_attention_heads": 4,
+            "vocab_size": 61, "q_lora_rank": 20, "kv_lora_rank": 16, "qk_nope_head_dim": 10, "qk_rope_head_dim": 8,
+            "v_head_dim": 14, "mla_use_output_gate": True, "first_k_dense_replace": 1, "num_experts": 6,
+            "num_experts_per_token": 2, "num_shared_experts": 2, "moe_intermediate_size": 10,
+            "routed_expert_hidden_size": 12, "latent_moe_use_norm": True, "attn_res_block_size": 2,
+            "quantization_config": {"quant_method": "compressed-tensors"},
+            "linear_attn_config": {
+                "kda_layers": [1, 3], "full_attn_layers": [2, 4], "num_heads": 3, "head_dim": 6,
+                "short_conv_kernel_size": 3, "use_full_rank_gate": True,
+            },
+        },
+        "vision_config": {
+            "vt_hidden_size": 16, "qkv_hidden_size": 12, "vt_num_attention_heads": 3, "vt_num_hidden_layers": 2,
+            "vt_intermediate_size": 20, "patch_size": 2, "init_pos_emb_height": 5, "init_pos_emb_width": 7,
+        },
+    })  # fmt: skip
+    assert model.parameters == text + tower + 64 * 64 + 64 * 32 + 32
+    kinds = [(entry.kind, entry.layers, entry.elements_per_token) for entry in model.cache]
+    assert kinds == [("latent", 2, 16 + 8), ("state", 2, 0)]
+    assert model.config_quantization == "compressed-tensors"
+    assert "no published parameter count" in model.notes[0]

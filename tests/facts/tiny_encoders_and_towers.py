@@ -41,6 +41,16 @@ T5: Raw = {
     "relative_attention_num_buckets": 12, "pad_token_id": 0, "eos_token_id": 1,
 }  # fmt: skip
 WHISPER: Raw = {**BART, "num_mel_bins": 20, "max_source_positions": 30, "max_target_positions": 18}
+WAVES: Raw = {
+    "vocab_size": 31, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 40,
+    "conv_dim": [12, 20, 28], "conv_kernel": [5, 3, 2], "conv_stride": [3, 2, 2], "num_conv_pos_embeddings": 9,
+    "num_conv_pos_embedding_groups": 6, "num_codevectors_per_group": 7, "codevector_dim": 18,
+    "proj_codevector_dim": 22, "classifier_proj_size": 14, **LABELS,
+}  # fmt: skip
+ADAPTED: Raw = {
+    **WAVES, "feat_extract_norm": "layer", "conv_bias": True, "do_stable_layer_norm": True, "adapter_attn_dim": 16,
+    "add_adapter": True, "output_hidden_size": 26, "num_adapter_layers": 2,
+}  # fmt: skip
 VIT: Raw = {
     "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 40, "image_size": 32,
     "patch_size": 8,
@@ -227,4 +237,14 @@ VISION_LANGUAGE: list[tuple[str, str, Raw]] = [
         "vision_config": GEMMA4_TOWER}),
 ]  # fmt: skip
 
-CASES = ENCODERS + SEQ2SEQ + TOWERS + VISION_LANGUAGE
+WAVEFORMS: list[tuple[str, str, Raw]] = [
+    *(("wav2vec2", f"Wav2Vec2{head}", WAVES) for head in (
+        "Model", "ForCTC", "ForPreTraining", "ForSequenceClassification", "ForAudioFrameClassification")),
+    ("wav2vec2", "Wav2Vec2ForCTC", ADAPTED),
+    ("wav2vec2", "Wav2Vec2ForAudioFrameClassification",
+     {**WAVES, "use_weighted_layer_sum": True, "mask_time_prob": 0.0}),
+    *(("hubert", f"Hubert{head}", WAVES) for head in ("Model", "ForCTC", "ForSequenceClassification")),
+    ("hubert", "HubertModel", {**WAVES, "conv_pos_batch_norm": True, "feat_proj_layer_norm": False}),
+]  # fmt: skip
+
+CASES = ENCODERS + SEQ2SEQ + TOWERS + VISION_LANGUAGE + WAVEFORMS

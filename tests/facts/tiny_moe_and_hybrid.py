@@ -149,4 +149,24 @@ TINY: dict[str, dict[str, Any]] = {
         },
     ),
     "lfm2": _config("lfm2", "Lfm2ForCausalLM", full_attn_idxs=[1, 3], conv_L_cache=3, conv_bias=True),
+    "zamba2": _config(
+        "zamba2", "Zamba2ForCausalLM", num_hidden_layers=7, mamba_d_state=6, mamba_d_conv=3, n_mamba_heads=8,
+        mamba_ngroups=2, num_mem_blocks=2, adapter_rank=5, num_key_value_heads=4,
+        use_shared_attention_adapter=True, use_mem_rope=True,
+        layers_block_type=["mamba", "hybrid", "hybrid", "mamba", "hybrid", "mamba", "hybrid"], chunk_size=4,
+    ),
+    "zamba2-untied": _config(
+        "zamba2", "Zamba2ForCausalLM", mamba_d_state=6, n_mamba_heads=8, add_bias_linear=True,
+        layers_block_type=["linear_attention", "hybrid", "linear_attention", "hybrid"], tie_word_embeddings=False,
+    ),
+    "zamba2-biased": _config(
+        "zamba2", "Zamba2ForCausalLM", mamba_d_state=6, n_mamba_heads=8, add_bias_linear=True,
+        layers_block_type=["mamba", "hybrid", "mamba", "hybrid"],
+    ),
+    "gemma3n_text": _config(
+        "gemma3n_text", "Gemma3nForCausalLM", head_dim=10, sliding_window=5, num_hidden_layers=6,
+        intermediate_size=[24, 28, 24, 24, 24, 24], num_kv_shared_layers=2, vocab_size_per_layer_input=59,
+        hidden_size_per_layer_input=12, altup_num_inputs=3, laurel_rank=7,
+        layer_types=[*("sliding_attention", "full_attention") * 3],
+    ),
 }  # fmt: skip

@@ -105,11 +105,13 @@ READERS: dict[str, str] = {
     "mimo_v2_flash": "mimo_v2_flash",
     "kimi_linear": "kimi_linear",
     "lfm2": "lfm2",
+    "zamba2": "zamba2",
     "deepseek": "deepseek_moe",
     "deepseek_v4": "deepseek_v4",
     "minimax_m3_vl_text": "minimax_m3",
     "minimax_m3": "minimax_m3",
     "kimi_k25": "kimi_k25",
+    "kimi_k3": "kimi_k3",
     "step3p7": "step3p7",
     # encoders, encoder-decoders
     "bert": "bert",
@@ -137,6 +139,8 @@ READERS: dict[str, str] = {
     "umt5": "t5:read_umt5",
     # vision, vision-language and speech
     "whisper": "whisper",
+    "wav2vec2": "wav2vec2",
+    "hubert": "wav2vec2:read_hubert",
     "vit": "vit",
     "dinov2": "vit:read_dinov2",
     "clip": "contrastive:read_clip",
@@ -163,6 +167,7 @@ READERS: dict[str, str] = {
     "smolvlm": "idefics:read_smolvlm",
     "mllama": "mllama",
     "llama4": "llama4_vision",
+    "gemma3n_text": "gemma3n",
     "gemma4_text": "gemma4",
     "gemma4": "gemma4_towers",
 }

@@ -6,7 +6,7 @@ Mirrors transformers 5.23.0, models/kimi_linear/modeling_kimi_linear.py (KimiLin
 from __future__ import annotations
 
 from gpufit.errors import BadConfig, UnknownFamily
-from gpufit.facts.architecture import Architecture, Attention, Experts, Mixer, Stack
+from gpufit.facts.architecture import Architecture, Attention, CacheLayers, Experts, Mixer, Stack
 from gpufit.facts.builder import Tensors
 from gpufit.facts.config import Config
 from gpufit.facts.families.mla import latent_attention, latent_cache
@@ -23,19 +23,37 @@ from gpufit.facts.families.moe_parts import (
     where,
 )  # fmt: skip
 
-_FULL, _LINEAR = "full_attention", "linear_attention"
+FULL, LINEAR = "full_attention", "linear_attention"
 
 
-def _kinds(config: Config, linear: Config | None, layers: int) -> tuple[str, ...]:
+def attention_kinds(config: Config, linear: Config | None, layers: int) -> tuple[str, ...]:
     """``layer_types``; or the checkpoint's own lists, which count layers from one; or every fifth layer full."""
     listed = linear is not None and "full_attn_layers" in linear and "kda_layers" in linear
     if "layer_types" in config or not listed or linear is None:
-        default = tuple(_FULL if i and i % 4 == 0 else _LINEAR for i in range(layers))
-        return layer_kinds(config, "layer_types", layers, (_FULL, _LINEAR), default=default)
+        default = tuple(FULL if i and i % 4 == 0 else LINEAR for i in range(layers))
+        return layer_kinds(config, "layer_types", layers, (FULL, LINEAR), default=default)
     full, delta = set(linear.list("full_attn_layers")), set(linear.list("kda_layers"))
     if full | delta != set(range(1, layers + 1)) or full & delta:
         raise BadConfig("linear_attn_config does not name each layer once")
-    return tuple(_FULL if i + 1 in full else _LINEAR for i in range(layers))
+    return tuple(FULL if i + 1 in full else LINEAR for i in range(layers))
+
+
+def delta_mixer(config: Config, linear: Config | None) -> Mixer:
+    """The delta attention's dimensions: of the checkpoint's own section, else under transformers' names."""
+    own = linear or Config({})
+    heads = own.layers("num_heads", config.layers("linear_num_heads", 32))
+    dim = own.size("head_dim", config.size("linear_head_dim", 128))
+    return Mixer(
+        kind="kimi_delta", inner=heads * dim, state=dim, heads=heads, head_dim=dim, key_heads=heads, key_dim=dim,
+        conv=own.size("short_conv_kernel_size", config.size("linear_conv_kernel_dim", 4)),
+    )  # fmt: skip
+
+
+def delta_cache(layers: int, mixer: Mixer) -> CacheLayers:
+    """The three convolutions' last inputs, and a square state for each head in fp32."""
+    return state_cache(
+        layers, (3 * mixer.inner, mixer.conv), (mixer.heads, mixer.head_dim, mixer.head_dim), "fp32"
+    )  # fmt: skip
 
 
 _NEWER = ("routed_expert_hidden_size", "mla_use_output_gate", "attn_res_block_size")
@@ -49,14 +67,8 @@ def read(config: Config) -> Architecture:
     hidden, vocab = config.size("hidden_size"), config.size("vocab_size")
     layers, width = config.layers("num_hidden_layers"), config.size("intermediate_size", 9216)
     linear = config.section("linear_attn_config")
-    kinds = _kinds(config, linear, layers)
-    own = linear or Config({})
-    heads = own.layers("num_heads", config.layers("linear_num_heads", 32))
-    dim = own.size("head_dim", config.size("linear_head_dim", 128))
-    mixer = Mixer(
-        kind="kimi_delta", inner=heads * dim, state=dim, heads=heads, head_dim=dim, key_heads=heads, key_dim=dim,
-        conv=own.size("short_conv_kernel_size", config.size("linear_conv_kernel_dim", 4)),
-    )  # fmt: skip
+    kinds = attention_kinds(config, linear, layers)
+    mixer = delta_mixer(config, linear)
     rope = config.size("qk_rope_head_dim", 64)
     attention = Attention(
         heads=config.layers("num_attention_heads"), kv_heads=config.layers("num_attention_heads"),
@@ -75,7 +87,7 @@ def read(config: Config) -> Architecture:
         config, "mlp_layer_types", layers, ("dense", "sparse"),
         default=("dense",) * first + ("sparse",) * (layers - first),
     )  # fmt: skip
-    delta, latent = where(kinds, _LINEAR), where(kinds, _FULL)
+    delta, latent = where(kinds, LINEAR), where(kinds, FULL)
 
     t = Tensors()
     embed(t, vocab, hidden)
@@ -102,7 +114,7 @@ def read(config: Config) -> Architecture:
         ),
         cache=(
             latent_cache(len(latent), attention),
-            state_cache(len(delta), (3 * mixer.inner, mixer.conv), (heads, dim, dim), "fp32"),
+            delta_cache(len(delta), mixer),
         ),
     )  # fmt: skip
 
