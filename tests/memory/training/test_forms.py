@@ -19,7 +19,7 @@ TOKENS, BATCH = 131, 2
 WORST_PERCENT = 1.0
 EAGER_ONLY = {"bloom"}
 # where peft's own choice is every linear layer, or (Mixtral) fails with this release of transformers
-TARGETS = dict.fromkeys(("olmo2", "mixtral", "qwen3-moe"), ("q_proj", "v_proj")) | {"phi3": ("qkv_proj",)}
+TARGETS = dict.fromkeys(("olmo2", "mixtral", "qwen2-moe", "qwen3-moe"), ("q_proj", "v_proj")) | {"phi3": ("qkv_proj",)}
 _ROTARY = {
     "hidden_size": 224, "intermediate_size": 608, "num_hidden_layers": 2, "num_attention_heads": 7,
     "num_key_value_heads": 7, "vocab_size": 499, "max_position_embeddings": 256, "pad_token_id": 0,
@@ -47,6 +47,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "phi3": _config("phi3", "Phi3ForCausalLM", _GROUPED),
     "olmo2": _config("olmo2", "Olmo2ForCausalLM", _ROTARY),
     "mixtral": _config("mixtral", "MixtralForCausalLM", _GROUPED, num_local_experts=5),
+    "qwen2-moe": _config("qwen2_moe", "Qwen2MoeForCausalLM", _GROUPED, num_experts=12, moe_intermediate_size=96,
+                         shared_expert_intermediate_size=160),
     "qwen3-moe": _config("qwen3_moe", "Qwen3MoeForCausalLM", _GROUPED, num_experts=12, moe_intermediate_size=96),
     "gpt2": _config("gpt2", "GPT2LMHeadModel", {}, n_embd=224, n_layer=2, n_head=7, n_positions=256, vocab_size=499,
                     bos_token_id=1, eos_token_id=2),

@@ -61,3 +61,16 @@ def test_autocast_under_checkpoints_holds_the_low_precision_weights_until_the_fo
     assert weights == 946_176
     assert step.forward_peak_bytes > weights > 2 * step.recompute_bytes
     assert step.forward_peak_bytes - step.saved_bytes >= weights - step.recompute_bytes
+
+
+def test_a_fused_loss_keeps_gradients_in_place_of_the_log_softmax_by_hand() -> None:
+    """66 rows of 1999 classes, 64 wide.
+
+    In full: fp32 log-softmax 4 · 66 · 1999, int64 labels 8 · 66, loss and weight 4 each. Fused: the output weight's
+    gradient 2 · 1999 · 64 and losses 4 · 66. Hidden states (full) and their gradient (fused) weigh the same.
+    """
+    full, fused = (
+        micro_step(parse_config(LLAMA), TrainingPlan(micro_batch=2, seq=33, loss=loss)) for loss in ("full", "fused")
+    )
+    assert full.saved_bytes - fused.saved_bytes == 4 * 66 * 1999 + 8 * 66 + 8 - 2 * 1999 * 64 - 4 * 66
+    assert fused.logits_bytes == 0

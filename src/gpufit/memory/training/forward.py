@@ -25,7 +25,7 @@ from gpufit.records import record
 Program = Callable[[Model], Tensor]
 _MODULES = {  # module of blocks/ -> form: the program's name there
     "decoder": dict.fromkeys(
-        ("llama", "gemma", "qwen3", "gemma2", "gemma3", "starcoder2", "arcee", "phi3", "olmo2", "moe"),
+        ("llama", "gemma", "qwen3", "gemma2", "gemma3", "starcoder2", "arcee", "phi3", "olmo2", "moe", "shared_moe"),
         "decoder",
     ),
     "gpt": {"gpt2": "gpt2", "opt": "opt", "bloom": "bloom"},

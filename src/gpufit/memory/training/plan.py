@@ -64,8 +64,10 @@ class TrainingPlan:
 
     ``lora_targets`` are module-name endings, or ``("all-linear",)``, or None for peft's choice by family.
     ``kbit_prepare`` is peft's prepare_model_for_kbit_training, which lifts every tensor that is not quantized to fp32.
-    ``loss`` says whether the logits are ever whole: ``full`` (the Trainer's own), ``chunked`` (logits and their
-    gradients in pieces), ``fused`` (linear layer and cross-entropy in one kernel, as liger does).
+    ``loss`` says whether the logits are ever whole: ``full`` (the Trainer's own), ``chunked`` (an eighth of
+    the tokens at a time: its fp32 copy and log-softmax, as torchtune does), ``fused`` (linear layer and cross-entropy
+    in one kernel, as liger does: no logits are kept, the gradients of hidden states and output weight are). Both are
+    held by arithmetic alone, on causal decoders; encoders and encoder-decoders take the full loss.
     ``packing`` means that sequences are filled without padding, so that no mask is made. ``labels_tokens`` is the
     decoder's length of an encoder-decoder (None: ``seq``).
 

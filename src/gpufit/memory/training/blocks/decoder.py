@@ -43,6 +43,7 @@ class Family:
     eager_only: bool = False
     capped_logits: bool = False
     tables: int = 1
+    both_masks: bool = False  # a sliding mask is made though no layer uses it
 
 
 @record
@@ -102,6 +103,7 @@ FAMILIES: dict[str, Family] = {
         mlp=LLAMA.mlp, norm=olmo_rms, query_norm="whole", norms_after=True, fp32_tables=True,
         norms=("post_attention_layernorm", "post_feedforward_layernorm"),
     ),
+    "shared_moe": Family(mlp=sparse_mlp, both_masks=True),
     "moe": Family(mlp=sparse_mlp, query_norm="before"),
     "arcee": Family(mlp=partial(plain_mlp, "relu2", ("up_proj", "down_proj"))),
 }  # fmt: skip
@@ -123,6 +125,7 @@ def _model(model: Model, family: Family, given: Inputs) -> Tensor:
     kinds = layer_kinds(model.architecture)
     positions = model.tape.empty((1, given.ids.shape[1]), "int64")
     eager_only = family.eager_only
+    spare = causal_mask(model, inputs_embeds, "sliding") if family.both_masks else None
     masks = {kind: causal_mask(model, inputs_embeds, kind, eager=eager_only) for kind in dict.fromkeys(kinds)}
     dim = stack.attention.rope_dim if stack.attention else 0
     format_ = "fp32" if family.fp32_tables else inputs_embeds.dtype
@@ -135,7 +138,9 @@ def _model(model: Model, family: Family, given: Inputs) -> Tensor:
     hidden = run_layers(
         model, "model.layers", kinds, lambda part, kind, x: _layer(part, context, kind, x), lambda: inputs_embeds
     )
-    return family.norm(base, "norm", hidden)
+    hidden = family.norm(base, "norm", hidden)
+    del spare
+    return hidden
 
 
 def _layer(part: Part, c: Context, kind: str, hidden: Tensor) -> Tensor:
