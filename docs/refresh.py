@@ -48,9 +48,13 @@ TABLES = {"first catalog": first_catalog_table}
 
 
 def run_command(command: str) -> str:
-    """What ``gpufit ...`` prints at 80 columns without colour, standard error included."""
+    """What ``gpufit ...`` prints at 80 columns without colour, standard error included.
+
+    ``| head -n N`` is the one pipe that is understood.
+    """
     from gpufit.cli.main import main
 
+    command, _, lines = command.partition(" | head -n ")
     kept = dict(os.environ)
     words = shlex.split(command)
     while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
@@ -66,7 +70,7 @@ def run_command(command: str) -> str:
     finally:
         os.environ.clear()
         os.environ.update(kept)
-    return out.getvalue()
+    return "".join(out.getvalue().splitlines(keepends=True)[: int(lines) if lines else None])
 
 
 def refresh(text: str) -> str:

@@ -46,7 +46,9 @@ def _through_typer(args: list[str]) -> int:
     except CommandLineError as error:
         if not args:  # no command at all: typer has shown the help
             return _MISUSE
-        return _report(error.format_message(), "gpufit --help shows the commands", "usage", _MISUSE, args)
+        known = args[0] in COMMANDS
+        hint = f"gpufit {args[0]} --help shows its options" if known else "gpufit --help shows the commands"
+        return _report(error.format_message(), hint, "usage", _MISUSE, args)
     except Abort:
         return _INTERRUPTED
     return code if isinstance(code, int) else 0

@@ -9,7 +9,8 @@ be followed is asked input by input, and searched by doubling and halving.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from math import lcm
 from typing import Any, NamedTuple
 
@@ -93,23 +94,47 @@ class Curve:
         t = (n - piece.first) // piece.stride
         return tuple(figure.at(t) for figure in piece.figures)
 
-    def longest(self, start: int, budget: int) -> int:
+    def longest(self, start: int, budget: int, peaks: Iterable[int] = ()) -> int:
         """How far the input can grow from ``start`` with all bounded figures within the budget.
 
-        Where ``start`` itself is over, the largest smaller input that is within; 0 where none is.
+        Where ``start`` itself is over: the largest smaller input that is within, as all inputs below it are; 0 where
+        none is. ``peaks`` are the inputs after which the figures may fall.
 
         >>> curve = Curve(lambda n: [7 * n + 30 * (n // 4)], top=100)
         >>> [curve.longest(8, budget) for budget in (6, 62, 200, 10_000)]
         [0, 4, 15, 100]
         """
         try:
-            while True:
+            stride = 0
+            while self._stride != stride:  # a new stride makes the pieces anew
                 stride = self._stride
                 found = self._search(start, budget)
-                if self._stride == stride:
-                    return found
         except Untraceable:
-            return self._try(start, budget)
+            found = self._try(start, budget)
+        if found >= start:
+            while over := [n for n in self._chunks_begun(found + 1, peaks) if n > start and self._is_over(n, budget)]:
+                found = min(over) - 1
+            return found
+        over = list(self.over_below(found, budget, peaks))
+        return self.longest(over[0], budget, peaks) if over else found
+
+    def over_below(self, below: int, budget: int, peaks: Iterable[int]) -> tuple[int, ...]:
+        """Of the peaks below ``below``, and its neighbours of other alignments, those that are over the budget.
+
+        >>> Curve(lambda n: [90 if n == 5 else n], top=100).over_below(50, budget=60, peaks=[5, 49])
+        (5,)
+        """
+        if below:
+            with suppress(Untraceable):
+                self._piece(below)  # which finds the stride
+        small = self._stride <= LARGEST_ALIGNMENT
+        others = range(below - self._stride + 1, below) if small else self._chunks_begun(below, peaks)
+        return tuple(n for n in sorted({*others, *peaks}) if 0 < n < below and self._is_over(n, budget))
+
+    def _chunks_begun(self, below: int, peaks: Iterable[int]) -> tuple[int, ...]:
+        """The last inputs below ``below`` that lie in their chunk where a peak does: one just begun is padded most."""
+        stride = self._stride
+        return tuple(below - 1 - (below - 1 - peak) % stride for peak in peaks) if stride > LARGEST_ALIGNMENT else ()
 
     def _try(self, start: int, budget: int) -> int:
         """``longest`` by trial, where following fails: between two inputs that are within, all are taken to be."""
@@ -119,6 +144,9 @@ class Curve:
         while within + step <= self._top and self._is_within(within + step, budget):
             within, step = within + step, 2 * step
         return self._between(within, min(within + step, self._top + 1), budget)
+
+    def _is_over(self, n: int, budget: int) -> bool:
+        return not self._is_within(n, budget)
 
     def _is_within(self, n: int, budget: int) -> bool:
         figures = self._calculate(n)

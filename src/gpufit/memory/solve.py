@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gpufit.facts.architecture import Architecture
@@ -48,6 +48,27 @@ def context_curve(
         )  # fmt: skip
 
     return Curve(needs, top or LONGEST_SEARCHED_TOKENS, bounded=(2, 5), kept=kept or (1,))
+
+
+def context_peaks(windows: Iterable[int], new_tokens: int) -> tuple[int, ...]:
+    """The contexts in tokens after which a model with these sliding windows may need less, smallest first.
+
+    A prompt that fills the window gets a mask, and with it another attention kernel; a cache that has filled it grows
+    no more; a prompt of one token is where decoding grows the cache most, where it decodes at all.
+    Mistral-7B, with 256 new tokens:
+
+    >>> context_peaks([4096], 256)
+    (1, 257, 4095, 4096, 4351, 4352)
+    """
+    edges = (edge for window in windows for edge in (window - 1, window))
+    return tuple(sorted({1, new_tokens + 1, *(edge + more for edge in edges for more in (0, new_tokens))} - {0}))
+
+
+def window_tokens(architecture: Architecture) -> tuple[int, ...]:
+    """The windows that layers of a model attend or cache within, smallest first."""
+    own = {layers.window_tokens for layers in architecture.cache}
+    own |= {stack.attention.window_tokens for stack in architecture.stacks if stack.attention}
+    return tuple(sorted(window for window in own if window))
 
 
 def solve_context(architecture: Architecture, workload: Workload, need: Callable[[Estimate], int], budget: int) -> int:

@@ -17,7 +17,7 @@ def render_list(listed: Sequence[Listed], screen: Screen) -> list[str]:
         return ["Nothing in the catalog matches."]
     if all(row.option is None for row in listed):
         return _plain(listed, screen)
-    header = ("model", "params", "verdict", "load as", "process", "headroom", "longest context")
+    header = ("model", "params", "verdict", "load as", "process", "headroom", "context")
     rows = []
     for row in listed:
         option = row.option

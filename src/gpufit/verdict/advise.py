@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from gpufit.devices.device import Device
 from gpufit.errors import Unsupported
 from gpufit.facts.architecture import Architecture
+from gpufit.memory.curve import Curve
 from gpufit.memory.estimate import Estimate, estimate
 from gpufit.memory.ranges import Range
-from gpufit.memory.solve import context_curve, solve_batch, solve_context
+from gpufit.memory.solve import context_curve, context_peaks, solve_batch, solve_context, window_tokens, with_context
 from gpufit.memory.split import share_out
 from gpufit.memory.weights import count_weights
 from gpufit.memory.workload import Quantization, Workload
@@ -69,18 +70,35 @@ class Adviser:
     def longest_context(self, workload: Workload) -> int:
         """How far the asked context can grow and still be judged ``fits``; where it does not fit, how much is left.
 
-        In tokens; 0 when no context fits. Kernels change with the length, so memory may fall as it grows: every length
-        from the asked one up to the answer fits.
+        In tokens; 0 when no context fits. Kernels change with the length, so memory may fall as it grows: where the
+        asked context fits, so does every length from there up to the answer; where it does not, every length up to the
+        answer fits.
         """
         architecture, budget, asked = self.architecture, self.budget.budget_bytes, workload.context_tokens
         top = architecture.max_context_tokens
         if architecture.task == "vision" and top is None:
             return asked  # pictures have one length
         if workload.runtime == "transformers":
-            curve = context_curve(lambda: architecture, workload, top=top, devices=self.device.count)
-            return curve.longest(min(asked, top or asked), budget)
+            peaks = context_peaks(window_tokens(architecture), workload.new_tokens)
+            return self._curve(workload).longest(min(asked, top or asked), budget, peaks)
         found = solve_context(architecture, workload, self.need, budget)
         return asked if found < asked and self.weigh(workload).verdict == "fits" else found
+
+    def larger_below(self, workload: Workload) -> Option | None:
+        """A shorter context that does not fit although the asked one does, since another kernel runs it; None without.
+
+        The one that needs most.
+        """
+        if workload.runtime != "transformers" or self.architecture.task == "vision":
+            return None
+        peaks = context_peaks(window_tokens(self.architecture), workload.new_tokens)
+        over = self._curve(workload).over_below(workload.context_tokens, self.budget.budget_bytes, peaks)
+        options = (self.weigh(with_context(workload, n), f"context {n:,}") for n in over)
+        return max(options, key=lambda option: option.process.likely_bytes, default=None)
+
+    def _curve(self, workload: Workload) -> Curve:
+        top = self.architecture.max_context_tokens
+        return context_curve(lambda: self.architecture, workload, top=top, devices=self.device.count)
 
     def largest_batch(self, workload: Workload) -> int:
         """Largest batch that is judged ``fits``; 0 when none is, and never less than an asked one that fits."""

@@ -15,6 +15,7 @@ from gpufit.memory.split import Share, share_out
 from gpufit.memory.weights import count_weights
 from gpufit.memory.workload import Workload
 from gpufit.records import record
+from gpufit.units import format_gib
 from gpufit.verdict.advise import Adviser, Option
 from gpufit.verdict.budget import Budget, make_budget
 from gpufit.verdict.judge import Verdict
@@ -121,9 +122,21 @@ def check_fit(
         recommendation=adviser.best_precision(workload),
         alternatives=adviser.changes(workload, larger) if asked.verdict == "no" else (),
         formats=weights_by_format(subject.architecture),
-        notes=(*subject.notes, *subject.architecture.notes, *device.notes, *notes),
+        notes=(*subject.notes, *subject.architecture.notes, *device.notes, *notes, *_shorter_ones(adviser, asked)),
         runtime_plan=_plan_runtime(subject, own, budget, longest, largest),
     )  # fmt: skip
+
+
+def _shorter_ones(adviser: Adviser, asked: Option) -> tuple[str, ...]:
+    """A warning where the asked context fits and a shorter one does not."""
+    larger = adviser.larger_below(asked.workload) if asked.verdict == "fits" else None
+    if larger is None:
+        return ()
+    need, tokens = larger.process, larger.workload.context_tokens
+    return (
+        f"shorter contexts can need more here, through another attention kernel: {tokens:,} tokens take about "
+        f"{format_gib(need.likely_bytes)}, at most {format_gib(need.high_bytes)}",
+    )
 
 
 def _how_to_know(subject: Subject) -> str:

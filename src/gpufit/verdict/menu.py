@@ -16,7 +16,7 @@ from gpufit.errors import Undecided, Unsupported
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.curve import Curve
 from gpufit.memory.ranges import Range
-from gpufit.memory.solve import context_curve
+from gpufit.memory.solve import context_curve, context_peaks, window_tokens
 from gpufit.memory.workload import Workload
 from gpufit.records import replace
 from gpufit.verdict.advise import Adviser, Option, choose, weigh_needs
@@ -90,7 +90,10 @@ class Menu:
             return None
         workload, curve = self._open(next(one for one in self._formats if one["change"] == option.change))
         context = workload.context_tokens
-        return option, context if self.kept["one_length"] else curve.longest(context, budget_bytes)
+        if self.kept["one_length"]:
+            return option, context
+        peaks = context_peaks(self.kept["windows"], workload.new_tokens)
+        return option, curve.longest(context, budget_bytes, peaks)
 
     def complete(self) -> None:
         """Follow the curves wherever a budget leads: up from this context, in each format while no better one fits."""
@@ -167,4 +170,5 @@ def _read_menu(architecture: Architecture, device: Device, request: Request) -> 
     return {
         "longest": longest, "generates": architecture.generates, "formats": formats,
         "one_length": architecture.task == "vision" and longest is None, "picture_tokens": pictures_asked(architecture),
+        "windows": window_tokens(architecture),
     }  # fmt: skip
