@@ -6,10 +6,11 @@ from pathlib import Path
 
 from gpufit.accuracy.matrix import read_matrix, read_missing
 from gpufit.accuracy.processor import read_processor_runs
-from gpufit.accuracy.published import CITATIONS, TABLE
+from gpufit.accuracy.published import CITATIONS, TABLE, TRAINING_CITATIONS, TRAINING_TABLE
 from gpufit.api import validate
 from gpufit.render.matrix_page import render_matrix
 from gpufit.render.processor_page import render_processor
+from gpufit.render.training_page import render_training
 from gpufit.render.validate_page import render_page
 from gpufit.render.validate_svg import render_plot
 
@@ -21,8 +22,11 @@ def pages() -> dict[Path, str]:
     validation = validate(TABLE, environ={})
     matrix = render_matrix(read_matrix(DOCS / "replay_matrix.csv"), read_missing(DOCS / "not_replayed.csv"))
     runs = render_processor(read_processor_runs(DOCS / "measured_cpu.csv"))
+    training = render_training(validate(TRAINING_TABLE, environ={}), TRAINING_CITATIONS)
     return {
-        DOCS / "accuracy.md": render_page(validation, CITATIONS, plot="accuracy.svg", matrix=[*matrix, *runs]),
+        DOCS / "accuracy.md": render_page(
+            validation, CITATIONS, plot="accuracy.svg", training=training, matrix=[*matrix, *runs]
+        ),
         DOCS / "accuracy.svg": render_plot(validation),
     }
 

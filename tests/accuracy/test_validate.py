@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import statistics
 from pathlib import Path
 
 import pytest
 
-from gpufit.accuracy.published import CITATIONS, TABLE
+from gpufit.accuracy.measurements import read_measurements
+from gpufit.accuracy.published import CITATIONS, TABLE, TRAINING_CITATIONS, TRAINING_TABLE
+from gpufit.accuracy.training.explained import EXPLAINED
 from gpufit.api import architecture_of, validate
 from gpufit.cli.main import main
 from gpufit.memory.estimate import estimate
@@ -17,6 +21,7 @@ from gpufit.memory.workload import Workload
 HEAD = (
     "id,source,architecture,engine,engine_version,metric,measured_bytes,batch,prompt_tokens,new_tokens,attention,gpu\n"
 )
+CACHED_METRICS = ("torch_max_reserved", "nvml_process", "nvidia-smi")
 SHARED = Path(__file__).parents[3] / "shared" / "measured" / "inference.csv"
 
 
@@ -142,3 +147,24 @@ def test_the_reference_rows_are_covered_and_met() -> None:
         errors = sorted(abs(c.error or 0) for c in mine if (c.row.quant_method == "none") == plain)
         assert errors[len(errors) // 2] <= median
         assert errors[len(errors) * 95 // 100] <= p95
+
+
+def test_published_training_figures_are_met() -> None:
+    """Every source is cited; residents within one percent, the median peak too, reserved and process in their range."""
+    found = validate(TRAINING_TABLE, environ={})
+    assert {source.name for source in found.sources} == set(TRAINING_CITATIONS)
+    assert found.total.covered / found.total.rows >= 0.85
+    sizes: dict[str, list[float]] = {}
+    for c in found.comparisons:
+        if c.error is not None:
+            sizes.setdefault(c.row.metric, []).append(abs(c.error))
+    for metric in ("weights_only", "resident_after_load", "gradients", "optimizer_states"):
+        assert max(sizes[metric]) <= 0.014, metric
+    assert statistics.median(sizes["torch_max_allocated"]) <= 0.003
+    elastic = [c for c in found.comparisons if c.predicted and c.row.metric in CACHED_METRICS]
+    assert sum(c.inside for c in elastic) / len(elastic) >= 0.9
+
+
+def test_each_cause_of_a_far_row_names_a_row_of_the_table() -> None:
+    ids = [row.id for row in read_measurements(TRAINING_TABLE)]
+    assert [pattern for pattern, _ in EXPLAINED if not any(re.match(pattern, one) for one in ids)] == []

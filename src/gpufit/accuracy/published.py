@@ -1,4 +1,4 @@
-"""The project's own table of published figures, and where each source published them."""
+"""The project's own tables of published figures, and where each source published them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from gpufit.accuracy.measurements import Measurement, read_measurements
 
 TABLE = Path(__file__).with_name("published.csv")
+TRAINING_TABLE = Path(__file__).with_name("published_training.csv")
 CITATIONS: dict[str, str] = {
     "qwen1.5-speed": "QwenLM/Qwen3, docs/source/benchmark/hf_infer.rst at 14544eb0f7",
     "qwen2-speed": "QwenLM/Qwen3, docs/source/benchmark/speed_benchmark.rst at 5c4e69cb61",
@@ -24,6 +25,26 @@ CITATIONS: dict[str, str] = {
     "llama.cpp-ci": "ggml-org/ci, a log of bge-small",
     "transformers-benchmark": "huggingface/transformers, docs/source/benchmarks.md at 05c408e31e3d",
     "fitcheck": "Anassbzdd/fitcheck, fitcheck_infer.ipynb at bc8686ab0c (run of 2026-09-10)",
+}
+TRAINING_CITATIONS: dict[str, str] = {
+    "litgpt-falcon": "Lightning-AI/litgpt, tutorials/prepare_dataset.md at 26857050fe",
+    "litgpt-hub": "Lightning-AI/litgpt, config_hub/finetune/README.md at 26857050fe",
+    "litgpt-pre": "Lightning-AI/litgpt, extensions/thunder/README.md at 26857050fe",
+    "torchtune": "pytorch/torchtune, README.md at cb8e65a39c (2024-05-15) and 1814feb17a (2024-11-18), pull request 961",
+    "torchao": "pytorch/ao, docs/source/workflows/training.md at 36027d82d1 (2026-08-21)",
+    "swift1": "modelscope/ms-swift, docs/source/LLM/Benchmark.md at cfcb67265e (2023-12-14)",
+    "swift2": "modelscope/ms-swift, docs/source_en/LLM/Benchmark.md before b40f31df7c, main tables (2024-01-02)",
+    "swift": "modelscope/ms-swift, docs/source_en/LLM/Benchmark.md before b40f31df7c, the table of tuners",
+    "hf": "huggingface/transformers, docs/source/en/perf_train_gpu_one.mdx at 0016acf7ef",
+    "peft": "huggingface/peft, method_comparison/MetaMathQA/results and docs/source/accelerate/deepspeed.md at "
+    "5d602fdbff (2026-08-21)",
+    "fms": "foundation-model-stack/fms-acceleration, scripts/benchmarks/refs/a100_80gb.csv at 876e2ed6fc (2025-02-07)",
+    "fmsl": "foundation-model-stack/fms-acceleration, scripts/benchmarks/refs/a100_80gb_liger.csv at 876e2ed6fc "
+    "(2024-12-03)",
+    "fitcheck-sweep": "Anassbzdd/fitcheck, data/measurements/t4-sweep-2026-09-15.json at 1e72b19a3b",
+    "fitcheck-phase3": "Anassbzdd/fitcheck, data/measurements/t4-phase3-2026-09-16.json at 1e72b19a3b",
+    "fitcheck-qlora": "Anassbzdd/fitcheck, data/measurements/t4-qlora-2026-09-01.json at 02ebe015ad",
+    "fitcheck-notebook": "Anassbzdd/fitcheck, fitcheck_infer.ipynb at bc8686ab0c (run of 2026-09-10), whole MiB",
 }
 
 

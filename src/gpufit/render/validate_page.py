@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 _INTRODUCTION = """# How right the estimates are
 
-Everything on this page is written by `python docs/accuracy_page.py` from the table of published figures that
-ships with gpufit (`src/gpufit/accuracy/published.csv`). `gpufit validate FILE.csv` makes the same comparison
-with your own rows.
+Everything on this page is written by `python docs/accuracy_page.py` from the tables of published figures that
+ship with gpufit (`src/gpufit/accuracy/published.csv`, and for [training](#training) `published_training.csv`).
+`gpufit validate FILE.csv` makes the same comparison with your own rows.
 
 Errors are (estimated − measured) / measured. *In range* is the share of rows whose measured value lies between
 the low and the high end that gpufit states; *width* is the median distance of these ends, as a share of the
@@ -85,8 +85,18 @@ Every row that is estimated more than 5 % too low belongs to one of these.
 """
 
 
-def render_page(validation: Validation, citations: Mapping[str, str], *, plot: str, matrix: Sequence[str] = ()) -> str:
-    """The page as Markdown; ``plot`` is the picture's path beside it, ``matrix`` the section on the replay."""
+def render_page(
+    validation: Validation,
+    citations: Mapping[str, str],
+    *,
+    plot: str,
+    training: Sequence[str] = (),
+    matrix: Sequence[str] = (),
+) -> str:
+    """The page as Markdown; ``plot`` is the picture's path beside it.
+
+    ``training`` is the section on training, ``matrix`` the one on the replay.
+    """
     lines = [
         _INTRODUCTION,
         "| source | rows | covered | median | 95 % | worst over | worst under | in range | width |",
@@ -103,7 +113,8 @@ def render_page(validation: Validation, citations: Mapping[str, str], *, plot: s
         "| row | model | format | work | metric | measured | estimated | error |",
         "|---|---|---|---|---|---:|---:|---:|",
         *(_row(comparison) for comparison in worst_rows(validation, 15)),
-        _KNOWN,
+        _KNOWN.rstrip() + "\n",
+        *training,
     ]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -37,17 +37,17 @@ def predict_training(row: Measurement, architecture: Architecture, card: Card) -
 
 def _metric(row: Measurement, work: TrainingRow, e: TrainingEstimate, card: Card) -> Range | Refusal:
     held, metric = e.residents, row.metric
-    rests = played_rests(e)
     if metric == "weights_only":
         return Range.exact(held.model_bytes if e.plan.trains_adapters else held.weights_bytes)
-    if metric == "resident_after_load":
-        return Range.exact(held.model_bytes + held.buffers_bytes) + rests + PRINTED
     if metric == "gradients":
         return Range.exact(held.gradients_bytes) + PRINTED
     if metric == "optimizer_states":
         return Range.exact(held.optimizer.states_bytes) + PRINTED
     if metric == "cuda_context":
         return e.context.bytes
+    rests = played_rests(e)
+    if metric == "resident_after_load":
+        return Range.exact(held.model_bytes + held.buffers_bytes) + rests + PRINTED
     settled = Range(-held.rounding_bytes, -held.rounding_bytes, -held.rounding_bytes) + rests
     if metric in _PHASES:
         return Range.exact(e.phase_bytes(_PHASES[metric])) + settled + PRINTED
