@@ -30,7 +30,7 @@ TRAINING_CITATIONS: dict[str, str] = {
     "litgpt-falcon": "Lightning-AI/litgpt, tutorials/prepare_dataset.md at 26857050fe",
     "litgpt-hub": "Lightning-AI/litgpt, config_hub/finetune/README.md at 26857050fe",
     "litgpt-pre": "Lightning-AI/litgpt, extensions/thunder/README.md at 26857050fe",
-    "torchtune": "pytorch/torchtune, README.md at cb8e65a39c (2024-05-15) and 1814feb17a (2024-11-18), pull request 961",
+    "torchtune": "pytorch/torchtune, README.md at cb8e65a39c (2024-05-15), 1814feb17a (2024-11-18); pull request 961",
     "torchao": "pytorch/ao, docs/source/workflows/training.md at 36027d82d1 (2026-08-21)",
     "swift1": "modelscope/ms-swift, docs/source/LLM/Benchmark.md at cfcb67265e (2023-12-14)",
     "swift2": "modelscope/ms-swift, docs/source_en/LLM/Benchmark.md before b40f31df7c, main tables (2024-01-02)",

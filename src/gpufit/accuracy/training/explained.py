@@ -18,7 +18,7 @@ EXPLAINED: tuple[tuple[str, str], ...] = (
     (r"fitcheck-notebook-C1_int8-opt",
      "unexplained in full: bitsandbytes keeps each layer's int8 input on the graph's nodes, past backward in a loop "
      "that holds the output"),
-    (r"litgpt-hub-(16|19)",
+    (r"litgpt-hub-(16|19|29)",
      "the figure is below weights, gradients and AdamW's states together (8 bytes a parameter in bf16): another "
      "optimizer or meter"),
     (r"torchtune-", "unexplained: the recipe's settings at that commit are not all stated"),
