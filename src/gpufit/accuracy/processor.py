@@ -48,7 +48,7 @@ def read_processor_runs(path: Path) -> tuple[ProcessorRow, ...]:
             return tuple(
                 ProcessorRow(
                     kind=row["kind"], model=row["model"], format=row["format"],
-                    work=f"{row['batch']} × {row['prompt']}" + (f" + {row['new']}" if row["new"] != "0" else ""),
+                    work=_work(row),
                     stage=row["stage"], measured_bytes=int(row["measured_bytes"]),
                     estimated_bytes=int(row["estimated_bytes"]), versions=row["versions"],
                 )
@@ -56,3 +56,9 @@ def read_processor_runs(path: Path) -> tuple[ProcessorRow, ...]:
             )  # fmt: skip
     except (OSError, KeyError, ValueError) as problem:
         raise BadFile(f"{path} is not a table of runs: {problem}") from problem
+
+
+def _work(row: dict[str, str]) -> str:
+    if row["kind"] == "vision":
+        return f"{row['batch']} pictures"
+    return f"{row['batch']} × {row['prompt']}" + (f" + {row['new']}" if row["new"] != "0" else "")

@@ -33,4 +33,9 @@ def render_processor(rows: Sequence[ProcessorRow]) -> list[str]:
         cells = ("" if row is None else f"{row.error:+.2%}" for row in named)
         lines.append(f"| {' | '.join(key)} | {peak / 2**20:,.1f} MiB | {' | '.join(cells)} |")
     worst = max(rows, key=lambda row: abs(row.error))
-    return [*lines, "", f"The largest difference is {worst.error:+.2%} ({worst.model}, {worst.format}, {worst.stage})."]
+    return [
+        *lines,
+        "",
+        f"The largest difference is {worst.error:+.2%} ({worst.model}, {worst.format}, {worst.stage}).",
+        "",
+    ]
