@@ -92,12 +92,12 @@ class Undecided(GpufitError):
 
 
 class UnknownFamily(Undecided):
-    """There is no reader for this ``model_type``."""
+    """There is no reader for this ``model_type``, or, with a ``message`` of its own, no class in a library."""
 
     code = "unknown_family"
 
-    def __init__(self, model_type: str, *, hint: str = "") -> None:
-        super().__init__(f"gpufit has no reader for model_type {model_type!r}", hint=hint)
+    def __init__(self, model_type: str, *, message: str = "", hint: str = "") -> None:
+        super().__init__(message or f"gpufit has no reader for model_type {model_type!r}", hint=hint)
         self.model_type = model_type
 
 

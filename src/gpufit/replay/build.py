@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from gpufit.errors import BadConfig, Undecided, Unsupported
+from gpufit.errors import BadConfig, Undecided, UnknownFamily, Unsupported
 from gpufit.facts.dtypes import TORCH_NAME
 from gpufit.facts.read import parse_config
 from gpufit.memory.workload import AttentionKernel
@@ -21,7 +21,7 @@ _NOT_FOR_THE_CONFIG = ("model_type", "architectures", "transformers_version", "a
 def build_model(raw: Mapping[str, Any], *, dtype: str = "fp16", attention: AttentionKernel = "sdpa") -> torch.nn.Module:
     """The installed transformers' own class for a config.json, in evaluation mode, on the meta device.
 
-    Tensors that the loader keeps in fp32 are fp32 (modeling_utils.py, _get_dtype_plan). Raises Undecided where
+    Tensors that the loader keeps in fp32 are fp32 (modeling_utils.py, _get_dtype_plan). Raises UnknownFamily where
     transformers has no such model_type and Unsupported where the class cannot be built or has no such attention.
     """
     import transformers
@@ -34,8 +34,9 @@ def build_model(raw: Mapping[str, Any], *, dtype: str = "fp16", attention: Atten
     except ValueError as problem:
         named = _named_class(raw)  # a checkpoint may carry its own model_type over a class that transformers has
         if named is None:
-            raise Undecided(
-                f"transformers {transformers.__version__} has no model_type {model_type[:60]!r}",
+            raise UnknownFamily(
+                model_type,
+                message=f"transformers {transformers.__version__} has no model_type {model_type[:60]!r}",
                 hint="its code lies beside the checkpoint and is not run; gpufit check knows the family's arithmetic",
             ) from problem
         config = named.config_class(**settings)
