@@ -48,9 +48,10 @@ def test_every_phase_is_within_one_percent_of_the_replay(name: str) -> None:
 
 
 @pytest.mark.real
-def test_the_bound_of_deepseek_v4_holds_and_is_not_twice_the_truth() -> None:
+def test_the_form_of_deepseek_v4_is_near_and_no_more_than_a_percent_low() -> None:
+    """Its decode counts the most tokens that can wait for compression, so it lies high."""
     found = differences(DEEPSEEK_V4, "eager")
-    assert all(0 <= percent < 100 for percent in found.values()), found
+    assert all(-1 <= percent < 15 for percent in found.values()), found
 
 
 @pytest.mark.real

@@ -118,7 +118,7 @@ def test_both_formats_are_told_and_never_summed(hub: Hub, environ: dict[str, str
     hub.repositories["ada/tiny"].files["tiny.gguf"] = b"GGUF" * 1000
     found = ask(environ)
     assert total(found) == TOTAL
-    assert "tiny.gguf (0.00 GiB)" in found.notes[-1]
+    assert "tiny.gguf (3.9 KiB)" in found.notes[-1]
 
 
 def test_a_server_without_ranges_serves_too(hub: Hub, environ: dict[str, str]) -> None:

@@ -43,7 +43,8 @@ def estimate_floor(architecture: Architecture, workload: Workload) -> Estimate:
     >>> llama = parse_config({"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008,
     ...                       "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32000})
     >>> floor = estimate_floor(replace(llama, form="built"), Workload(prompt_tokens=4095, new_tokens=1))
-    >>> floor.allocated.low_bytes - floor.workspace.bytes.low_bytes - floor.weights.padding_bytes
+    >>> beside = floor.workspace.bytes.low_bytes + floor.weights.buffer_bytes + floor.weights.padding_bytes
+    >>> floor.allocated.low_bytes - beside
     15624314880
     """
     weights = count_weights(architecture, workload.dtype, workload.quant)

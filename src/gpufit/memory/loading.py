@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpufit.facts.architecture import Architecture
-from gpufit.facts.dtypes import DTYPE_BYTES
+from gpufit.facts.dtypes import DTYPE_BYTES, short_dtype
 from gpufit.memory.ranges import Range
 from gpufit.memory.weights import WeightBytes, weigh_groups
 from gpufit.memory.workload import Workload
@@ -44,7 +44,8 @@ def host_load_peak(architecture: Architecture, workload: Workload, weights: Weig
     """
     on_the_way = workload.quant.startswith("bnb-")
     element = DTYPE_BYTES[workload.dtype]
-    stored = DTYPE_BYTES.get(architecture.dtype or workload.dtype, element)
+    own = short_dtype(architecture.dtype) or workload.dtype
+    stored = DTYPE_BYTES.get(own, element)
     largest = max(
         (
             found.kept_bytes // element * stored // max(1, found.group.copies - found.quantized_copies)
@@ -56,6 +57,6 @@ def host_load_peak(architecture: Architecture, workload: Workload, weights: Weig
     largest = max(largest, weights.largest_matrix[0] * weights.largest_matrix[1] * stored if on_the_way else 0)
     whole = weights.total_bytes
     in_flight = largest if on_the_way else min(whole, LOADER_THREADS * largest)
-    converted = in_flight // stored * element if architecture.dtype not in (None, workload.dtype) else 0
+    converted = in_flight // stored * element if own != workload.dtype else 0
     likely = in_flight + converted
     return Range(min(largest, likely), likely, likely if on_the_way else max(likely, whole))
