@@ -11,7 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-COMMANDS = ("check", "list", "gpus", "explain", "replay", "measure", "validate", "catalog", "doctor")
+COMMANDS = {  # each with the line that the list of commands shows, so that none is imported for it
+    "check": "Does a model fit, why, and what makes it fit? Training too.",
+    "list": "The catalog, or what of it fits a GPU.",
+    "gpus": "Every GPU: memory, load, formats, and who holds memory.",
+    "explain": "Where every number comes from.",
+    "replay": "The real modelling code without weights or GPU.",
+    "measure": "The real model on the real device, beside the estimate.",
+    "validate": "Hold the estimates against measurements.",
+    "catalog": "Add to your catalog, check a file, compare an entry.",
+    "doctor": "What is found on this machine, for a bug report.",
+}
 MODULES = {"list": "list_models"}  # where a command's module cannot carry its name
 _QUICK = ("check", "list")
 _WHOLE_NUMBERS = frozenset(
