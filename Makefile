@@ -16,7 +16,7 @@ test: install lint types  ## what CI runs
 light:  ## the suite without torch and transformers
 	python3 -m venv $(VENV)-light
 	$(VENV)-light/bin/python -m pip install --quiet -e '.[dev]'
-	$(VENV)-light/bin/python -m pytest
+	$(VENV)-light/bin/python -m pytest -n auto --dist worksteal
 
 replay:  ## one model of each kind through the real modelling code
 	$(PY) -m pytest tests/replay/test_kinds_of_models.py
