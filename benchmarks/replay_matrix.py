@@ -82,14 +82,14 @@ def configurations(size: str) -> dict[str, dict[str, Any]]:
     return {entry.name: shallow(entry.config) for entry in smallest.values()}
 
 
-def cases(size: str) -> Iterator[Case]:
-    """Every cell of one size of the matrix."""
+def cases(size: str, settings: int = 6) -> Iterator[Case]:
+    """Every cell of one size of the matrix, in so many settings of dtype and attention."""
     works = {"shrunken": ((331, 6, 2), (64, 4, 1)), "shallow": ((700, 16, 2), (60, 4, 1)), "full": ((2048, 128, 1),)}
     cells = [("bf16", "sdpa"), ("fp16", "eager"), ("fp32", "sdpa"), ("bf16", "eager"), ("fp16", "sdpa"),
              ("fp32", "eager")]  # fmt: skip
     # cell by cell, so that a run that is stopped has seen every model
     for prompt, new, batch in works[size]:
-        for dtype, attention in cells[:2] if size == "full" else cells:
+        for dtype, attention in cells[: min(settings, 2) if size == "full" else settings]:
             for name in configurations(size):
                 yield Case(size=size, model=name, dtype=dtype, attention=attention, prompt=prompt, new=new, batch=batch)
 
@@ -129,9 +129,10 @@ def main() -> None:
     parser.add_argument("sizes", nargs="*", default=["shrunken"], choices=["shrunken", "shallow", "full"])
     parser.add_argument("--only", default="", help="cases whose model's name holds this")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--settings", type=int, default=6, help="how many pairs of dtype and attention (all 6)")
     parser.add_argument("--dry", action="store_true", help="print, write nothing")
     options = parser.parse_args()
-    wanted = [case for size in options.sizes for case in cases(size) if options.only in case.model]
+    wanted = [case for size in options.sizes for case in cases(size, options.settings) if options.only in case.model]
     before = read_matrix(MATRIX) if MATRIX.exists() else []
     rows: list[MatrixRow] = []
     missing: list[tuple[Case, str]] = []

@@ -130,14 +130,16 @@ def fused_rows(capability: tuple[int, int]) -> int:
 
 
 def bitsandbytes_rules(capability: tuple[int, int]) -> dict[Any, Callable[..., Any]]:
-    """What each bitsandbytes operator allocates on CUDA, as torch operators that the tracker sees."""
-    from importlib.util import find_spec
+    """What each bitsandbytes operator allocates on CUDA, as torch operators that the tracker sees.
 
-    if find_spec("bitsandbytes") is None:
+    Empty unless bitsandbytes is imported: whoever made its layers has done that, and it takes seconds.
+    """
+    import sys
+
+    if "bitsandbytes" not in sys.modules:
         return {}
     import torch
 
-    import_module("bitsandbytes")  # registers the operators
     ops: Any = torch.ops.bitsandbytes
 
     def gemm_4bit(
