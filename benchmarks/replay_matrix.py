@@ -110,6 +110,8 @@ def compare(case: Case) -> tuple[list[MatrixRow], str]:
             prompt_tokens=tokens, new_tokens=case.new, batch=case.batch, dtype=case.dtype,
             attention=case.attention,  # type: ignore[arg-type]
         )  # fmt: skip
+        if not architecture.is_encoder_decoder and any(layers.kind == "cross" for layers in architecture.cache):
+            return [], "its cross-attention keeps a picture, and a replay gives it text alone"
         replay = replay_config(raw, work)
     except GpufitError as problem:
         return [], str(problem)

@@ -31,9 +31,9 @@ EXPERTS = {"mixtral", "qwen3_moe", "deepseek_v3"}  # torch's grouped product has
 def above_weights(config: dict[str, Any], workload: Workload, phase: Phase) -> int:
     """The estimate of everything above the weights: the cache at that moment, and the temporaries."""
     architecture = parse_config(config)
-    if phase.name == "encode":
+    if phase.name == "encode" and architecture.is_encoder_decoder:
         return phase.activation_bytes
-    if phase.name == "prefill":
+    if phase.name in ("encode", "prefill"):
         return phase.activation_bytes + count_cache(architecture, workload, after_prefill=True)
     fed = workload.new_tokens - (0 if architecture.is_encoder_decoder else 1)  # the last token is never fed back
     last = Workload(prompt_tokens=workload.prompt_tokens, new_tokens=fed, batch=workload.batch, dtype=workload.dtype)

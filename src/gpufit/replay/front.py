@@ -39,7 +39,7 @@ def replay_config(
     """Run the installed transformers' own code for a config.json on tensors without data.
 
     With ``training`` the prompt is the training sequence. Raises UsageError where torch or transformers is missing,
-    UnknownFamily where transformers has no such model, Undecided where the code asks for data.
+    Undecided where transformers has no such model or its code asks for data.
     """
     say = progress or (lambda text: None)
     require_libraries()
@@ -171,8 +171,8 @@ def closed_forms(architecture: Architecture | None, workload: Workload) -> dict[
 
 def _cache_bytes(architecture: Architecture, workload: Workload, phase: str) -> int:
     """The cache that lies there in that phase. Of the new tokens the last is chosen and never fed back."""
-    if phase == "encode":
-        return 0
+    if phase == "encode":  # a decoder without a head makes its cache too (use_cache is its configuration's default)
+        return 0 if architecture.is_encoder_decoder else count_cache(architecture, workload, after_prefill=True)
     if phase == "prefill":
         return count_cache(architecture, workload, after_prefill=True)
     fed = workload.new_tokens - (0 if architecture.is_encoder_decoder else 1)

@@ -29,6 +29,7 @@ from gpufit.memory.activations.symbols import (
     E,
     H,
     N,
+    R,
     S,
     Sizes,
     T,
@@ -59,7 +60,8 @@ def _moments(c: Setting) -> Contest:
     before = 4 * (B * V) if c.decode else NOTHING
     around = 16 * (CACHED if c.decode else T) + 4 * (S * D * b) + B * N * b + U * b + before
     outside = T * b * h + streams * b  # embeddings and the layer's input
-    inside = outside + T * b * (2 * h)  # the block's input, before and after its norm
+    # the block's input before and after its norm, and the compressed queries that the indexer reads
+    inside = outside + T * b * (2 * h + R)
     scores = H * (B * N + y)
     queries = T * b * q
     # keys beside their compressed entries, the longer mask

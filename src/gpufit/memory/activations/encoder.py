@@ -15,7 +15,7 @@ from gpufit.memory.activations.decoder import GATED
 from gpufit.memory.activations.quantized import linear_moments
 from gpufit.memory.activations.setting import Contest, Moment, Setting, contenders
 from gpufit.memory.activations.sizes import settle, stack_sizes
-from gpufit.memory.activations.symbols import NOTHING, A, B, D, F, H, M, N, S, T, V, X, as_expr, b, f, h, o, q
+from gpufit.memory.activations.symbols import NOTHING, A, B, D, F, H, L, M, N, S, T, V, X, as_expr, b, f, h, o, q
 from gpufit.memory.workload import Workload
 
 _EAGER_ONLY = ("mpnet", "deberta", "deberta-v2")
@@ -133,8 +133,8 @@ def deberta(c: Setting) -> list[Moment]:
     """
     ids = 16 * T + 8 * M + 8 * N
     table = X * h * b
-    stream = T * b * ((2 if c.deep else 1) * h)
-    locals_ = T * b * (h + 3 * q) + stream + 2 * (B * table) + table + 16 * N + ids
+    stream = T * b * (L * h)  # the model asks its encoder for all hidden states: embeddings and every layer's output
+    locals_ = T * b * (3 * q) + stream + 2 * (B * table) + table + 16 * N + ids
     return [
         Moment(
             "position scores",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Course, plan_decoder
 from gpufit.memory.activations.decoder import BLOOM_GELU, GELU_TANH, PLAIN, Block
-from gpufit.memory.activations.symbols import B, C, F, H, S, b, h, j, k, o, q, r, v
+from gpufit.memory.activations.symbols import B, C, F, H, S, b, h, j, k, o, q, r
 from gpufit.memory.workload import Workload
 from gpufit.records import replace
 
@@ -27,6 +27,9 @@ GPT2 = Block(
     table=S * h * b,
 )
 FALCON = Block(mlp=PLAIN, norm="layer", projections=F + q, scores="sum and same", previous_scores=1, repeats=False)
+# falcon-rw: the MLP after attention, so that both norms and attention's output are named beside it; no rotary queries;
+# eager upcasts the product, adds ALiBi, then the mask, and casts back for the softmax
+FALCON_ALIBI = replace(FALCON, alibi=True, projections=F, rotary="none", scores="alibi", mlp_stream=6, norm_stream=5)
 FALCON_TWO_NORMS = replace(FALCON, stream=4, mlp_stream=5)  # ln_attn and ln_mlp
 BLOCKS: dict[str, Block] = {
     "gpt2": GPT2,
@@ -45,8 +48,8 @@ BLOCKS: dict[str, Block] = {
     ),
     # GPTNeoXLayer: attention and MLP side by side; partial rotary, the fused projection stays alive through its views
     "gpt_neox": Block(mlp=PLAIN, norm="layer", norm_stream=3, projections=F + q, rotary="partial"),
-    # GPTNeoSelfAttention: scores from fp32 queries and keys, eager only; NewGELU
-    "gpt_neo": replace(GPT2, projections=q + k + v, scores="fp32", eager_only=True),
+    # GPTNeoSelfAttention: scores from fp32 queries and keys, eager only; NewGELU; the loop's outputs keep the weights
+    "gpt_neo": replace(GPT2, projections=q, scores="fp32", previous_scores=1, eager_only=True),
     # FalconDecoderLayer: attention and MLP side by side; softmax in the model's dtype
     "falcon": FALCON,
     # GPTJBlock: scores from fp32 queries and keys; NewGELU; embed_positions is an fp32 buffer of every layer
@@ -77,9 +80,21 @@ BLOCKS: dict[str, Block] = {
 }
 
 
+def _codegen(block: Block, *, half: bool) -> Block:
+    """CodeGenAttention: GPT-J's scores; the fused projection and the parts of queries and keys split from it stay
+    named, their rotated parts are fp32 as sin and cos are, and so are the queries joined from them.
+    """
+    rotated = 2 * (r + j) if half else r + j + q
+    return replace(block, projections=F + q + k + rotated, gathers=False)
+
+
 def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
     """Prefill and decode of an older decoder."""
     block = BLOCKS[architecture.form]
+    if architecture.model_type == "codegen":
+        block = _codegen(block, half=workload.dtype != "fp32")
+    if block is FALCON and (attention := architecture.stacks[0].attention) is not None and not attention.rope_dim:
+        block = FALCON_ALIBI
     if block is FALCON and any(group.name.endswith("ln_mlp.weight") for group in architecture.tensors.groups):
         block = FALCON_TWO_NORMS
     positions = next((g.shape[0] for g in architecture.tensors.groups if g.name.endswith(".embed_positions")), 0)

@@ -64,6 +64,11 @@ def t5_encoder(c: Setting) -> list[Moment]:
     feeding = T * b * h + 2 * residual + entry + kept + around
     return [
         Moment(
+            "position buckets",
+            49 * N + T * b * (3 * q + 2 * h) + 16 * T + 8 * S,
+            "six matrices of int64, one of bool (_relative_position_bucket); the first queries, keys, values",
+        ),
+        Moment(
             "attention scores",
             2 * (A * b) + attention,
             "scores and their softmax, queries, keys, values, the position bias",
@@ -77,6 +82,7 @@ def t5_encoder(c: Setting) -> list[Moment]:
             T * width + feeding,
             "the activation (in fp16 beside its fp32 cast), residuals, position bias",
         ),
+        *([Moment("mlp output", T * (4 * f + 4 * h) + feeding, "the activation in fp32 and its product")] * fp16),
         *linear_moments(c, "up projection", h, f, feeding + (T * b * f if c.gated else NOTHING)),
         *([] if fp16 else linear_moments(c, "down projection", f, h, feeding + T * b * f)),
     ]
