@@ -7,6 +7,7 @@ from pathlib import Path
 from gpufit.accuracy.matrix import read_matrix, read_missing
 from gpufit.accuracy.processor import read_processor_runs
 from gpufit.accuracy.published import CITATIONS, TABLE, TRAINING_CITATIONS, TRAINING_TABLE
+from gpufit.accuracy.validate import Validation
 from gpufit.api import validate
 from gpufit.render.matrix_page import render_matrix
 from gpufit.render.processor_page import render_processor
@@ -17,12 +18,11 @@ from gpufit.render.validate_svg import render_plot
 DOCS = Path(__file__).parent
 
 
-def pages() -> dict[Path, str]:
-    """The files and what should stand in them."""
-    validation = validate(TABLE, environ={})
+def pages(validation: Validation, trained: Validation) -> dict[Path, str]:
+    """The files and what should stand in them, from the validations of the two published tables."""
     matrix = render_matrix(read_matrix(DOCS / "replay_matrix.csv"), read_missing(DOCS / "not_replayed.csv"))
     runs = render_processor(read_processor_runs(DOCS / "measured_cpu.csv"))
-    training = render_training(validate(TRAINING_TABLE, environ={}), TRAINING_CITATIONS)
+    training = render_training(trained, TRAINING_CITATIONS)
     return {
         DOCS / "accuracy.md": render_page(
             validation, CITATIONS, plot="accuracy.svg", training=training, matrix=[*matrix, *runs]
@@ -32,5 +32,6 @@ def pages() -> dict[Path, str]:
 
 
 if __name__ == "__main__":
-    for path, text in pages().items():
+    found = pages(validate(TABLE, environ={}), validate(TRAINING_TABLE, environ={}))
+    for path, text in found.items():
         path.write_text(text, encoding="utf-8")

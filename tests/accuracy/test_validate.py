@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from gpufit.accuracy.measurements import read_measurements
-from gpufit.accuracy.published import CITATIONS, TABLE, TRAINING_CITATIONS, TRAINING_TABLE
+from gpufit.accuracy.published import CITATIONS, TRAINING_CITATIONS, TRAINING_TABLE
 from gpufit.accuracy.training.explained import EXPLAINED
+from gpufit.accuracy.validate import Validation
 from gpufit.api import architecture_of, validate
 from gpufit.cli.main import main
 from gpufit.memory.estimate import estimate
@@ -123,9 +124,9 @@ def test_a_training_row_without_a_length_is_refused_with_the_reason(tmp_path: Pa
     assert comparison.reason == "the row states no length of its sequences"
 
 
-def test_published_figures_are_met() -> None:
+def test_published_figures_are_met(published: Validation) -> None:
     """Every source is cited and covered; the median stays within half a percent, and the ranges hold."""
-    found = validate(TABLE, environ={})
+    found = published
     assert {source.name for source in found.sources} == set(CITATIONS)
     assert found.total.refused == 0
     assert found.total.median_error is not None
@@ -149,9 +150,9 @@ def test_the_reference_rows_are_covered_and_met() -> None:
         assert errors[len(errors) * 95 // 100] <= p95
 
 
-def test_published_training_figures_are_met() -> None:
+def test_published_training_figures_are_met(published_training: Validation) -> None:
     """Every source is cited; residents within one percent, the median peak too, reserved and process in their range."""
-    found = validate(TRAINING_TABLE, environ={})
+    found = published_training
     assert {source.name for source in found.sources} == set(TRAINING_CITATIONS)
     assert found.total.covered / found.total.rows >= 0.85
     sizes: dict[str, list[float]] = {}
