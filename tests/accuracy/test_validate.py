@@ -126,12 +126,11 @@ def test_a_training_row_without_a_length_is_refused_with_the_reason(tmp_path: Pa
 
 def test_published_figures_are_met(published: Validation) -> None:
     """Every source is cited and covered; the median stays within half a percent, and the ranges hold."""
-    found = published
-    assert {source.name for source in found.sources} == set(CITATIONS)
-    assert found.total.refused == 0
-    assert found.total.median_error is not None
-    assert found.total.median_error <= 0.005
-    assert found.total.inside / found.total.covered >= 0.9
+    assert {source.name for source in published.sources} == set(CITATIONS)
+    assert published.total.refused == 0
+    assert published.total.median_error is not None
+    assert published.total.median_error <= 0.005
+    assert published.total.inside / published.total.covered >= 0.9
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the reference measurements are not beside the repository")
@@ -152,17 +151,16 @@ def test_the_reference_rows_are_covered_and_met() -> None:
 
 def test_published_training_figures_are_met(published_training: Validation) -> None:
     """Every source is cited; residents within one percent, the median peak too, reserved and process in their range."""
-    found = published_training
-    assert {source.name for source in found.sources} == set(TRAINING_CITATIONS)
-    assert found.total.covered / found.total.rows >= 0.85
+    assert {source.name for source in published_training.sources} == set(TRAINING_CITATIONS)
+    assert published_training.total.covered / published_training.total.rows >= 0.85
     sizes: dict[str, list[float]] = {}
-    for c in found.comparisons:
+    for c in published_training.comparisons:
         if c.error is not None:
             sizes.setdefault(c.row.metric, []).append(abs(c.error))
     for metric in ("weights_only", "resident_after_load", "gradients", "optimizer_states"):
         assert max(sizes[metric]) <= 0.014, metric
     assert statistics.median(sizes["torch_max_allocated"]) <= 0.003
-    elastic = [c for c in found.comparisons if c.predicted and c.row.metric in CACHED_METRICS]
+    elastic = [c for c in published_training.comparisons if c.predicted and c.row.metric in CACHED_METRICS]
     assert sum(c.inside for c in elastic) / len(elastic) >= 0.9
 
 

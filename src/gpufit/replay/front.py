@@ -171,9 +171,9 @@ def closed_forms(architecture: Architecture | None, workload: Workload) -> dict[
 
 def _cache_bytes(architecture: Architecture, workload: Workload, phase: str) -> int:
     """The cache that lies there in that phase. Of the new tokens the last is chosen and never fed back."""
-    if phase == "encode":  # a decoder without a head makes its cache too (use_cache is its configuration's default)
-        return 0 if architecture.is_encoder_decoder else count_cache(architecture, workload, after_prefill=True)
-    if phase == "prefill":
+    if phase == "encode" and architecture.is_encoder_decoder:
+        return 0
+    if phase in ("encode", "prefill"):  # a decoder without a head makes its cache too (use_cache is the default)
         return count_cache(architecture, workload, after_prefill=True)
     fed = workload.new_tokens - (0 if architecture.is_encoder_decoder else 1)
     return count_cache(architecture, replace(workload, new_tokens=fed))

@@ -96,7 +96,6 @@ class Block:
     table: Expr = NOTHING
     tables: int = 1  # pairs of cos and sin
     gathers: bool = False  # cos and sin are gathered from a copied fp32 table of X positions (GPT-J)
-    alibi: bool = False  # a mask for every head: ALiBi with the causal mask filled in (falcon-rw)
     frees_input: bool = False  # the MLP's input dies once its first projection is done (OPT rebinds the name)
     eager_only: bool = False
     logits_copies: int = 1
@@ -126,6 +125,7 @@ def score_bytes(block: Block, c: Setting) -> Expr:
         return 3 * b
     if block.scores == "fp32 bias":  # MPT: scores plus fp32 ALiBi, softmax, its copy
         return 8 + b if c.half else as_expr(8)
+    # falcon-rw, whose mask is one for every head
     if block.scores == "alibi":  # product, its fp32 copy, plus ALiBi, plus the mask, that cast back, softmax
         return 12 + 3 * b if c.half else as_expr(16)
     upcast = 10 if c.dtype == "bf16" else 8
@@ -134,7 +134,7 @@ def score_bytes(block: Block, c: Setting) -> Expr:
 
 def ambient(block: Block, c: Setting) -> Expr:
     """What lives all through the forward pass besides the stream: ids, position tables, masks."""
-    alive = 8 * (P if c.decode else T) + block.table + (A * b if block.alibi else NOTHING)
+    alive = 8 * (P if c.decode else T) + block.table + (A * b if block.scores == "alibi" else NOTHING)
     if block.gathers:
         alive = alive + 4 * (X * D) + S * D * (8 + b) + 8 * S
     elif block.rotary == "complex":
@@ -362,7 +362,7 @@ def _attention_moments(block: Block, c: Setting, stream: Expr, around: Expr) -> 
                 "the unfused fallback: scaled queries, scores before and after the mask",
             ),
         ]
-    copies = (repeated + (A if block.alibi else M) * b) if masked else NOTHING
+    copies = (repeated + (A if block.scores == "alibi" else M) * b) if masked else NOTHING
     return [
         Moment(
             "attention",

@@ -29,7 +29,7 @@ GPT2 = Block(
 FALCON = Block(mlp=PLAIN, norm="layer", projections=F + q, scores="sum and same", previous_scores=1, repeats=False)
 # falcon-rw: the MLP after attention, so that both norms and attention's output are named beside it; no rotary queries;
 # eager upcasts the product, adds ALiBi, then the mask, and casts back for the softmax
-FALCON_ALIBI = replace(FALCON, alibi=True, projections=F, rotary="none", scores="alibi", mlp_stream=6, norm_stream=5)
+FALCON_ALIBI = replace(FALCON, projections=F, rotary="none", scores="alibi", mlp_stream=6, norm_stream=5)
 FALCON_TWO_NORMS = replace(FALCON, stream=4, mlp_stream=5)  # ln_attn and ln_mlp
 BLOCKS: dict[str, Block] = {
     "gpt2": GPT2,
