@@ -67,6 +67,9 @@ def test_the_command_ends_the_text_and_is_what_code_prints(capsys: pytest.Captur
         (["--runtime", "llama.cpp", "--quant", "bnb-nf4"], 2),
         (["--runtime", "llama.cpp", "--kv-dtype", "fp8"], 2),
         (["--runtime", "vllm", "--kv-dtype", "q8_0"], 2),
+        (["--runtime", "vllm", "--attention", "flash"], 2),
+        (["--runtime", "llama.cpp", "--images", "1"], 2),
+        (["--runtime", "llama.cpp", "--dtype", "fp32"], 2),
     ],
 )
 def test_what_a_runtime_does_not_have_is_refused(
@@ -74,6 +77,80 @@ def test_what_a_runtime_does_not_have_is_refused(
 ) -> None:
     assert main(["check", "llama-2-7b", "--vram", "24GiB", *arguments]) == code
     assert "hint:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("runtime", "foreign"),
+    [
+        ("vllm", ("transformers", "torch max_", "sdpa", "batch", "bnb-int8", "nf4-dq", "nvidia-smi", "gguf", "slot")),
+        ("llama.cpp", ("transformers", "torch", "sdpa", "batch", "bnb", "fp16", "reserved ", "request", "vLLM")),
+    ],
+)
+@pytest.mark.parametrize(
+    "what", ["llama-2-7b --gpu t4", "llama-2-7b --gpu a100-80gb", "llama-2-70b --gpu t4", "gpt2 --vram 8"]
+)
+def test_a_server_is_spoken_of_in_its_own_words(
+    capsys: pytest.CaptureFixture[str], runtime: str, foreign: tuple[str, ...], what: str
+) -> None:
+    main(["check", *what.split(), "--runtime", runtime])
+    text = capsys.readouterr().out
+    assert [word for word in foreign if word in text] == []
+
+
+@pytest.mark.parametrize("runtime", ["vllm", "llama.cpp"])
+def test_the_weights_alone_are_those_of_the_row(capsys: pytest.CaptureFixture[str], runtime: str) -> None:
+    for quant in ([], ["--quant", {"vllm": "bnb-nf4", "llama.cpp": "q8_0"}[runtime]]):
+        _, answer = run_json(capsys, "llama-2-7b", "--gpu", "rtx-4090", "--runtime", runtime, *quant)
+        alone = {row["format"]: row["weights_bytes"] for row in answer["weights_by_format"]}
+        name = quant[1] if quant else "fp16"
+        assert (
+            alone[{"fp16": "gguf-f16", "q8_0": "gguf-q8_0"}[name] if runtime == "llama.cpp" else name]
+            == (answer["breakdown"][0]["bytes"])
+        )
+        assert "fp32" not in alone
+
+
+def test_what_is_recommended_instead_has_a_command_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """vLLM would refuse to start as asked, so the only line to type is the recommendation's, and --code prints it."""
+    arguments = ["llama-2-7b", "--gpu", "t4", "--runtime", "vllm"]
+    code, answer = run_json(capsys, *arguments)
+    assert code == 1
+    assert answer["runtime_plan"]["gpu_memory_utilization"] is None
+    command = answer["recommended_plan"]["command"]
+    assert "--quantization bitsandbytes" in command
+    assert "--gpu-memory-utilization 0." in command
+    main(["check", *arguments])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("vllm serve")] == [command]
+    main(["check", *arguments, "--code"])
+    assert capsys.readouterr().out == command + "\n"
+
+
+def test_slots_share_the_context_that_is_named_for_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """llama-server's -c is the sum over its slots, so the longest one is as well."""
+    asked = ["llama-3.1-8b", "--gpu", "rtx-4090", "--runtime", "llama.cpp", "--batch", "4"]
+    _, answer = run_json(capsys, *asked)
+    assert answer["runtime_plan"]["largest_ctx_size"] == 4 * answer["longest_context_tokens"]
+    assert "-c 16384 -np 4" in answer["runtime_plan"]["command"]
+
+
+def test_nothing_that_fits_is_a_command_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "llama-2-70b", "--gpu", "t4", "--runtime", "llama.cpp", "--code"]) == 1
+    warning, command = capsys.readouterr().out.splitlines()
+    assert warning.startswith("# This does not fit")
+    assert command.startswith("llama-server ")
+
+
+def test_json_names_the_cache_and_attention_of_the_server(capsys: pytest.CaptureFixture[str]) -> None:
+    """llama.cpp's cache is F16 whatever the weights are; vLLM's follows them, and its kernel is its own choice."""
+    for runtime, expected in (("vllm", ("bf16", "auto")), ("llama.cpp", ("f16", "flash"))):
+        _, answer = run_json(capsys, "llama-3.1-8b", "--gpu", "rtx-4090", "--runtime", runtime)
+        assert (answer["workload"]["kv_dtype"], answer["workload"]["attention"]) == expected
+
+
+def test_a_card_without_cuda_is_said_to_be_counted_as_one_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    _, answer = run_json(capsys, "gpt2", "--gpu", "mi210", "--runtime", "vllm")
+    assert any("counted as on CUDA" in note for note in answer["notes"])
 
 
 def test_a_tower_that_vllm_profiles_is_undecided(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,11 +5,13 @@ Imported only when a workload names one of them, so that transformers' path stay
 
 from __future__ import annotations
 
+from gpufit.errors import Unsupported
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.breakdown import Row
 from gpufit.memory.estimate import Estimate
 from gpufit.memory.runtime_plan import RuntimePlan
 from gpufit.memory.workload import Quantization, Workload
+from gpufit.records import record, replace
 
 # Formats to recommend, least loss first, with the compute capability that they need. vLLM: quantizing while loading
 # (model_executor/layers/quantization/fp8.py, get_min_capability 8.0; bitsandbytes.py 7.0). llama.cpp: its own mixtures.
@@ -21,6 +23,69 @@ SERVED_FORMATS: dict[str, tuple[tuple[Quantization, tuple[int, int]], ...]] = {
     ),
 }  # fmt: skip
 SMALLER_CACHE: dict[str, str] = {"vllm": "fp8", "llama.cpp": "q8_0"}
+
+
+@record
+class Served:
+    """A workload's weights, cache and attention by their formats' names in its runtime."""
+
+    weights: str
+    cache: str
+    attention: str
+
+
+def as_served(workload: Workload) -> Served:
+    """What a runtime makes of a workload.
+
+    vLLM's cache follows the model's dtype, and it chooses among its attention kernels itself. llama.cpp's cache is F16
+    unless it is told otherwise, and attention is counted as the flash kernel that ``-fa auto`` takes on a GPU.
+
+    >>> as_served(Workload(prompt_tokens=1, dtype="bf16", runtime="llama.cpp"))
+    Served(weights='gguf-bf16', cache='f16', attention='flash')
+    >>> as_served(Workload(prompt_tokens=1, dtype="bf16", quant="fp8", runtime="vllm"))
+    Served(weights='fp8', cache='bf16', attention='auto')
+    """
+    w = workload
+    if w.runtime == "vllm":
+        weights = w.dtype if w.quant == "none" else w.quant
+        return Served(weights=weights, cache=w.kv_dtype or w.dtype, attention="auto")
+    from gpufit.memory.llama_cpp.cache import cache_type
+    from gpufit.memory.llama_cpp.estimate import mixture_of
+
+    weights = w.quant if w.quant == "stored" else mixture_of(w)
+    return Served(weights=weights, cache=cache_type(w.kv_dtype).name.lower(), attention="flash")
+
+
+def weigh_formats(architecture: Architecture, workload: Workload) -> tuple[tuple[str, int], ...]:
+    """The weights alone on one GPU in each format that the runtime loads, least loss first.
+
+    A GGUF file and a checkpoint that is stored quantized are what they are; llama.cpp converts the latter.
+    """
+    files, runtime = architecture.stored, workload.runtime
+    as_stored = files is not None and (files.format == "gguf" if runtime == "llama.cpp" else files.method is not None)
+    formats: tuple[Quantization, ...] = tuple(quant for quant, _ in SERVED_FORMATS[runtime])
+    if as_stored:
+        formats = ("stored",)
+    elif runtime == "vllm" and architecture.config_quantization:
+        formats = (workload.quant,)
+    found = []
+    for quant in formats:
+        try:
+            size = _weigh_alone(architecture, replace(workload, quant=quant))
+        except Unsupported:  # this family has no layer that the format converts
+            continue
+        found.append((as_served(replace(workload, quant=quant)).weights, size))
+    return tuple(found)
+
+
+def _weigh_alone(architecture: Architecture, workload: Workload) -> int:
+    if workload.runtime == "vllm":
+        from gpufit.memory.vllm.weights import count_rank_weights
+
+        return count_rank_weights(architecture, workload.dtype, workload.quant).held.likely_bytes
+    from gpufit.memory.llama_cpp.estimate import model_buffer_bytes
+
+    return model_buffer_bytes(architecture, workload)
 
 
 def estimate_served(architecture: Architecture, workload: Workload) -> Estimate:

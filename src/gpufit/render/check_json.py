@@ -47,6 +47,7 @@ def check_to_dict(check: Check) -> dict[str, object]:
         "notes": list(check.notes),
         **({"cards": [card_to_dict(card) for card in check.share.cards]} if check.share.cards else {}),
         **({"runtime_plan": check.runtime_plan.to_dict()} if check.runtime_plan else {}),
+        **({"recommended_plan": check.recommended_plan.to_dict()} if check.recommended_plan else {}),
     }
 
 
@@ -95,6 +96,12 @@ def card_to_dict(card: CardShare) -> dict[str, object]:
 
 def workload_to_dict(workload: Workload) -> dict[str, object]:
     """The assumptions, all of them."""
+    cache, attention = workload.kv_dtype or workload.dtype, str(workload.attention)
+    if workload.runtime != "transformers":
+        from gpufit.memory.serving import as_served
+
+        served = as_served(workload)
+        cache, attention = served.cache, served.attention
     return {
         "context_tokens": workload.context_tokens,
         "prompt_tokens": workload.prompt_tokens,
@@ -103,8 +110,8 @@ def workload_to_dict(workload: Workload) -> dict[str, object]:
         "images": workload.images,
         "dtype": workload.dtype,
         "quant": workload.quant,
-        "kv_dtype": workload.kv_dtype or workload.dtype,
-        "attention": workload.attention,
+        "kv_dtype": cache,
+        "attention": attention,
         "runtime": workload.runtime,
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gpufit.memory.ranges import Range
 from gpufit.memory.solve import LARGEST_SEARCHED_BATCH
+from gpufit.memory.workload import Workload
 from gpufit.render.text import Screen, table, wrap
 from gpufit.units import format_bytes, format_count, format_gib
 from gpufit.verdict.advise import Option
@@ -48,10 +49,14 @@ def _elastic(check: Check) -> list[str]:
 
 
 def describe(option: Option) -> str:
-    """A precision in words: ``fp16``, ``bnb-nf4 over bf16``."""
+    """A precision in words: ``fp16``, ``bnb-nf4 (rest bf16)``, ``gguf-q8_0``."""
     workload = option.workload
     if workload.quant == "stored":
         return "its stored format"
+    if workload.runtime == "llama.cpp":  # a mixture names what all of its tensors are
+        from gpufit.memory.serving import as_served
+
+        return as_served(workload).weights
     return workload.dtype if workload.quant == "none" else f"{workload.quant} (rest {workload.dtype})"
 
 
@@ -94,8 +99,7 @@ def _facts(check: Check, screen: Screen) -> list[str]:
         ("model", ", ".join(model)),
         (
             "assumed",
-            f"{_work(check)}, batch {w.batch}, "
-            f"{describe(check.asked)}, cache {w.kv_dtype or w.dtype}, {w.attention} attention, {w.runtime}",
+            f"{_work(check)}, {_setting(w, describe(check.asked))}",
         ),
         ("device", check.device.name + (f" × {check.device.count}" if check.device.count > 1 else "")),
         (
@@ -110,6 +114,15 @@ def _facts(check: Check, screen: Screen) -> list[str]:
         first, *rest = wrap(f"{label:<9}{text}", screen.width, " " * 9)
         lines += [screen.paint(first[:9], "dim") + first[9:], *rest]
     return lines
+
+
+def _setting(w: Workload, precision: str) -> str:
+    """Sequences at once, precision, cache, attention and runtime."""
+    if w.runtime == "transformers":
+        return f"batch {w.batch:,}, {precision}, cache {w.kv_dtype or w.dtype}, {w.attention} attention, {w.runtime}"
+    from gpufit.render.runtime_text import describe_served
+
+    return describe_served(w, precision)
 
 
 def _work(check: Check) -> str:
@@ -156,13 +169,19 @@ def _totals(check: Check, screen: Screen) -> list[str]:
     if check.estimate.unknown:
         least = (("process", share.process), ("load peak", share.load_peak))
         return table([(name, f"at least {format_gib(r.low_bytes)}") for name, r in least], right=[1])
+    meters = {"process": _METER.get(check.device.vendor or "", "what nvidia-smi shows")}
+    if check.workload.runtime == "transformers":
+        meters |= {"allocated": "torch max_memory_allocated", "reserved": "torch max_memory_reserved"}
+    else:
+        from gpufit.render.runtime_text import METERS
+
+        meters |= METERS[check.workload.runtime]
+    meters["load peak"] = "while the weights come in"
     totals = (
-        ("allocated", share.allocated, "torch max_memory_allocated"),
-        ("reserved", share.reserved, "torch max_memory_reserved"),
-        ("process", share.process, _METER.get(check.device.vendor or "", "what nvidia-smi shows")),
-        ("load peak", share.load_peak, "while the weights come in"),
-    )
-    cells = [(name, format_gib(r.likely_bytes), doubt(r), meaning) for name, r, meaning in totals]
+        ("allocated", share.allocated), ("reserved", share.reserved), ("process", share.process),
+        ("load peak", share.load_peak),
+    )  # fmt: skip
+    cells = [(name, format_gib(r.likely_bytes), doubt(r), meters[name]) for name, r in totals if name in meters]
     if (host := check.estimate.host_load_peak) is not None:
         cells.append(("host load", format_gib(host.likely_bytes), doubt(host), "on the host meanwhile"))
     lines = table(cells, right=[1])
@@ -198,9 +217,14 @@ def _limits(check: Check, screen: Screen) -> list[str]:
         longest = check.longest_context_tokens
         at_most = " (the model's maximum)" if longest == check.subject.architecture.max_context_tokens else ""
         parts.append(f"longest context that fits: {longest:,} tokens{at_most}" if longest else "no context fits")
-    batch = check.largest_batch
+    batch, most, one = check.largest_batch, "largest batch", "a batch of 1"
+    if check.workload.runtime != "transformers":
+        from gpufit.render.runtime_text import AT_ONCE
+
+        one, more = AT_ONCE[check.workload.runtime]
+        most, one = f"most {more}", f"one {one}"
     at_least = "at least " if batch == LARGEST_SEARCHED_BATCH else ""
-    parts.append(f"largest batch: {at_least}{batch:,}" if batch else "not even a batch of 1 fits safely")
+    parts.append(f"{most}: {at_least}{batch:,}" if batch else f"not even {one} fits safely")
     return wrap("; ".join(parts), screen.width)
 
 
@@ -216,6 +240,8 @@ def _advice(check: Check, screen: Screen) -> list[str]:
     best = check.recommendation
     if best is not None and best.workload != check.workload:
         lines += ["", *wrap(_recommend(best), screen.width, "  ")]
+        if check.recommended_plan is not None:
+            lines.append(screen.paint(check.recommended_plan.command, "bold"))
     elif best is not None and check.verdict == "fits":
         lines += ["", f"{describe(best)} is the best precision that fits; keep it."]
     return lines

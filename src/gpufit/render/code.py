@@ -70,20 +70,24 @@ def render_code(check: Check) -> str:
 
     A serving runtime is started by a command instead, which is then the answer.
     """
-    if check.runtime_plan is not None:
-        return check.runtime_plan.command + "\n"
+    plan = check.recommended_plan or check.runtime_plan
+    if plan is not None:
+        return (_warning(check) if check.recommendation is None else "") + plan.command + "\n"
     if check.recommendation is not None:
         return loading_code(
             check.subject, check.recommendation.workload, check.device.count, vendor=check.device.vendor
         )
+    own = loading_code(check.subject, check.asked.workload, check.device.count, vendor=check.device.vendor)
+    return _warning(check) + own
+
+
+def _warning(check: Check) -> str:
+    """A comment above what is not known to fit."""
     budget = format_gib(check.asked.budget_bytes)
-    warning = f"# This does not fit: nothing that was tried fits {budget}.\n"
-    if check.verdict == "unknown":
-        least = format_gib(check.asked.process.low_bytes)
-        warning = (
-            f"# Nobody knows whether this fits {budget}: it takes {least} and its activations, which are unknown.\n"
-        )
-    return warning + loading_code(check.subject, check.asked.workload, check.device.count, vendor=check.device.vendor)
+    if check.verdict != "unknown":
+        return f"# This does not fit: nothing that was tried fits {budget}.\n"
+    least = format_gib(check.asked.process.low_bytes)
+    return f"# Nobody knows whether this fits {budget}: it takes {least} and its activations, which are unknown.\n"
 
 
 def loading_code(subject: Subject, workload: Workload, devices: int = 1, *, vendor: str | None = None) -> str:

@@ -136,7 +136,8 @@ class Adviser:
     def _loadable(self, workload: Workload) -> tuple[tuple[Quantization, tuple[int, int]], ...]:
         """What the checkpoint can be loaded as; one that is stored quantized cannot be quantized once more."""
         files = self.architecture.stored
-        if files is not None and files.method is not None:
+        converts = workload.runtime == "llama.cpp" and files is not None and files.format != "gguf"
+        if files is not None and files.method is not None and not converts:
             return (("stored", (0, 0)),)
         if workload.runtime != "transformers":
             from gpufit.memory.serving import SERVED_FORMATS

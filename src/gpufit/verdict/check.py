@@ -9,7 +9,7 @@ from gpufit.devices.device import Device
 from gpufit.errors import Unsupported
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.breakdown import Row, break_down
-from gpufit.memory.estimate import Estimate
+from gpufit.memory.estimate import Estimate, estimate
 from gpufit.memory.floor import estimate_known
 from gpufit.memory.split import Share, share_out
 from gpufit.memory.weights import count_weights
@@ -52,9 +52,10 @@ class Check:
     largest_batch: int | None
     recommendation: Option | None
     alternatives: tuple[Option, ...]
-    formats: tuple[tuple[str, int], ...]  # the weights alone in each format that an ordinary checkpoint loads into
+    formats: tuple[tuple[str, int], ...]  # the weights alone in each format that the runtime loads a checkpoint into
     notes: tuple[str, ...]
     runtime_plan: RuntimePlan | None = None  # what to ask vLLM or llama.cpp for
+    recommended_plan: RuntimePlan | None = None  # the same for the recommendation, where that is another workload
 
     @property
     def verdict(self) -> Verdict:
@@ -114,17 +115,28 @@ def check_fit(
             notes=(*subject.notes, *subject.architecture.notes, *device.notes, *notes, _how_to_know(subject)),
         )  # fmt: skip
     longest, largest = adviser.longest_context(workload), adviser.largest_batch(workload)
+    best = adviser.best_precision(workload)
     return Check(
         subject=subject, workload=workload, device=device, budget=budget, estimate=own, share=share, asked=asked,
         breakdown=break_down(own, share.fullest),
         longest_context_tokens=longest,
         largest_batch=largest,
-        recommendation=adviser.best_precision(workload),
+        recommendation=best,
         alternatives=adviser.changes(workload, larger) if asked.verdict == "no" else (),
-        formats=weights_by_format(subject.architecture),
+        formats=_formats(subject.architecture, workload),
         notes=(*subject.notes, *subject.architecture.notes, *device.notes, *notes, *_shorter_ones(adviser, asked)),
         runtime_plan=_plan_runtime(subject, own, budget, longest, largest),
+        recommended_plan=None if best is None or best.workload == workload else _plan_best(subject, adviser, best),
     )  # fmt: skip
+
+
+def _formats(architecture: Architecture, workload: Workload) -> tuple[tuple[str, int], ...]:
+    """The weights alone in each format that the workload's runtime loads."""
+    if workload.runtime == "transformers":
+        return weights_by_format(architecture)
+    from gpufit.memory.serving import weigh_formats
+
+    return weigh_formats(architecture, workload)
 
 
 def _shorter_ones(adviser: Adviser, asked: Option) -> tuple[str, ...]:
@@ -145,6 +157,14 @@ def _how_to_know(subject: Subject) -> str:
         f"gpufit has no formula for {subject.architecture.model_type}, so the sum is a lower bound; gpufit replay "
         f"{subject.name} runs the modelling code itself"
     )
+
+
+def _plan_best(subject: Subject, adviser: Adviser, best: Option) -> RuntimePlan | None:
+    """The settings of a serving runtime for the recommendation."""
+    if best.workload.runtime == "transformers":
+        return None
+    longest, largest = adviser.longest_context(best.workload), adviser.largest_batch(best.workload)
+    return _plan_runtime(subject, estimate(subject.architecture, best.workload), adviser.budget, longest, largest)
 
 
 def _plan_runtime(subject: Subject, own: Estimate, budget: Budget, longest: int, largest: int) -> RuntimePlan | None:

@@ -78,8 +78,11 @@ def _plan_served(
     architecture: Architecture, device: Device | None, request: Request, prompt: int, new_tokens: int
 ) -> tuple[Workload, tuple[str, ...]]:
     """The workload of vLLM or llama.cpp, which have formats and caches of their own."""
-    from gpufit.verdict.serving import check_served, for_device, half_precision, plan_mixture, refuse_unknown
+    from gpufit.verdict.serving import (
+        check_served, for_device, half_precision, plan_mixture, refuse_idle_options, refuse_unknown,
+    )  # fmt: skip
 
+    refuse_idle_options(request.runtime, attention=request.attention, images=request.images)
     notes: list[str] = []
     mixture = plan_mixture(architecture, request.quant) if request.runtime == "llama.cpp" else None
     quant = mixture or plan_quant(architecture, device, request.quant, notes.append)
@@ -92,7 +95,7 @@ def _plan_served(
     )  # fmt: skip
     check_served(workload)
     refuse_unknown(architecture, device, workload)
-    return (for_device(workload, device) if device else workload), tuple(notes)
+    return (for_device(workload, device) if device else workload), (*notes, *vendor_notes(device, request.runtime))
 
 
 def _check_tokens(request: Request, longest: int | None) -> dict[str, int]:

@@ -40,6 +40,16 @@ def half_precision(device: Device | None) -> str:
     return "bf16" if device is not None and "bf16" in (device.dtypes or ()) else "fp16"
 
 
+def refuse_idle_options(runtime: str, **given: str | int | None) -> None:
+    """Raises UsageError for options of transformers that a server has no word in.
+
+    vLLM chooses among its attention kernels itself, llama.cpp takes its flash kernel; neither is counted with pictures.
+    """
+    idle = [f"--{name}" for name, value in given.items() if value]
+    if idle:
+        raise UsageError(f"{' and '.join(idle)} cannot be chosen for {runtime} here", hint=f"leave {idle[0]} out")
+
+
 def check_served(workload: Workload) -> None:
     """Raises Unsupported or UsageError for a format or cache that the runtime does not have."""
     if workload.runtime == "vllm":
@@ -54,6 +64,8 @@ def check_served(workload: Workload) -> None:
     from gpufit.memory.llama_cpp.cache import cache_type
 
     cache_type(workload.kv_dtype)
+    if workload.dtype == "fp32" and workload.quant in ("none", "stored"):
+        raise Unsupported("llama.cpp is counted for files in 16 bits and fewer", hint="use --dtype fp16")
     if workload.quant not in ("none", "stored", *GGUF_QUANTIZATIONS):
         raise Unsupported(f"llama.cpp does not load {workload.quant}", hint=f"use {', '.join(GGUF_QUANTIZATIONS)}")
 

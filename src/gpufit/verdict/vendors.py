@@ -10,7 +10,7 @@ from typing import Literal
 
 from gpufit.devices.device import Device
 from gpufit.errors import Unsupported
-from gpufit.memory.workload import AttentionKernel, Quantization
+from gpufit.memory.workload import AttentionKernel, Quantization, Runtime
 from gpufit.verdict.needs import NEEDS
 
 Support = Literal["yes", "no", "unknown"]
@@ -77,10 +77,12 @@ def choose_sdpa(device: Device | None) -> tuple[AttentionKernel, str]:
     return "sdpa", unknown
 
 
-def vendor_notes(device: Device | None) -> tuple[str, ...]:
+def vendor_notes(device: Device | None, runtime: Runtime = "transformers") -> tuple[str, ...]:
     """What the estimate leaves open on a card that is not NVIDIA's."""
     if device is None or not is_elsewhere(device):
         return ()
+    if runtime != "transformers":
+        return (f"what {runtime} holds on {device.name} was not measured: counted as on CUDA",)
     return (f"runtime: the context of {device.vendor}'s driver was not measured; the range is that of NVIDIA's",)
 
 

@@ -39,13 +39,19 @@ def _stored_bytes(architecture: Architecture, workload: Workload) -> int:
     return files.device_bytes if as_it_is and files is not None and files.format == "gguf" else 0
 
 
+def model_buffer_bytes(architecture: Architecture, workload: Workload) -> int:
+    """The model on the GPU with every layer offloaded, as the file holds it or as it would be converted."""
+    stored = _stored_bytes(architecture, workload)
+    return stored or count_model_buffer(architecture, mixture_of(workload)).device_bytes
+
+
 def estimate_llama_cpp(architecture: Architecture, workload: Workload) -> Estimate:
     """Model, KV and compute buffer with every layer offloaded, and ``batch`` slots of the whole context.
 
     Raises Undecided for designs whose graph is not modelled here, Unsupported for an unknown mixture.
     """
     buffer = count_model_buffer(architecture, mixture_of(workload))
-    device = _stored_bytes(architecture, workload) or buffer.device_bytes
+    device = model_buffer_bytes(architecture, workload)
     cache = count_kv_buffer(
         architecture, workload.context_tokens, sequences=workload.batch, kv_type=workload.kv_dtype
     ).size_bytes

@@ -26,7 +26,7 @@ def plan_llama_cpp(
             ("n_gpu_layers", layers), ("all_layers", whole), ("ctx_size", cells), ("parallel", w.batch),
             ("cache_type", cache_type(w.kv_dtype).name.lower()), ("model_buffer_bytes", estimate.weights.total_bytes),
             ("kv_buffer_bytes", kv.size_bytes), ("compute_buffer_bytes", estimate.activations.likely_bytes),
-            ("largest_ctx_size", longest_tokens), ("largest_parallel", largest_batch),
+            ("largest_ctx_size", longest_tokens * w.batch), ("largest_parallel", largest_batch),
         ),
         command=_command(model, estimate, cells, layers),
     )  # fmt: skip
