@@ -1,4 +1,4 @@
-"""What is said of vLLM and llama.cpp in their own words: the totals, the settings that were solved, the line to type."""
+"""What is said of vLLM and llama.cpp in their own words: the totals, the solved settings, the line to type."""
 
 from __future__ import annotations
 

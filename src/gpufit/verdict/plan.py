@@ -78,11 +78,8 @@ def _plan_served(
     architecture: Architecture, device: Device | None, request: Request, prompt: int, new_tokens: int
 ) -> tuple[Workload, tuple[str, ...]]:
     """The workload of vLLM or llama.cpp, which have formats and caches of their own."""
-    from gpufit.verdict.serving import (
-        check_served, for_device, half_precision, plan_mixture, refuse_idle_options, refuse_unknown,
-    )  # fmt: skip
+    from gpufit.verdict.serving import check_served, for_device, half_precision, plan_mixture, refuse_unknown
 
-    refuse_idle_options(request.runtime, attention=request.attention, images=request.images)
     notes: list[str] = []
     mixture = plan_mixture(architecture, request.quant) if request.runtime == "llama.cpp" else None
     quant = mixture or plan_quant(architecture, device, request.quant, notes.append)
@@ -93,9 +90,9 @@ def _plan_served(
         kv_dtype=request.kv_dtype.lower() if request.kv_dtype else None,
         runtime=next(known for known in RUNTIMES if known == request.runtime),
     )  # fmt: skip
-    check_served(workload)
+    check_served(workload, attention=request.attention, images=request.images)
     refuse_unknown(architecture, device, workload)
-    return (for_device(workload, device) if device else workload), (*notes, *vendor_notes(device, request.runtime))
+    return (for_device(workload, device) if device else workload), (*notes, *vendor_notes(device, workload.runtime))
 
 
 def _check_tokens(request: Request, longest: int | None) -> dict[str, int]:

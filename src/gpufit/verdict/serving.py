@@ -40,18 +40,16 @@ def half_precision(device: Device | None) -> str:
     return "bf16" if device is not None and "bf16" in (device.dtypes or ()) else "fp16"
 
 
-def refuse_idle_options(runtime: str, **given: str | int | None) -> None:
-    """Raises UsageError for options of transformers that a server has no word in.
+def check_served(workload: Workload, **given: str | int | None) -> None:
+    """Raises Unsupported or UsageError for a format or cache that the runtime does not have, and for ``given`` options.
 
     vLLM chooses among its attention kernels itself, llama.cpp takes its flash kernel; neither is counted with pictures.
     """
     idle = [f"--{name}" for name, value in given.items() if value]
     if idle:
-        raise UsageError(f"{' and '.join(idle)} cannot be chosen for {runtime} here", hint=f"leave {idle[0]} out")
-
-
-def check_served(workload: Workload) -> None:
-    """Raises Unsupported or UsageError for a format or cache that the runtime does not have."""
+        raise UsageError(
+            f"{' and '.join(idle)} cannot be chosen for {workload.runtime} here", hint=f"leave {' and '.join(idle)} out"
+        )
     if workload.runtime == "vllm":
         if workload.quant not in _VLLM_FORMATS:
             raise Unsupported(f"vLLM does not load {workload.quant}", hint=f"use {', '.join(sorted(_VLLM_FORMATS))}")
