@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from gpufit.__about__ import __version__
 
 if TYPE_CHECKING:
-    from gpufit.api import architecture_of, check, list_models, replay
+    from gpufit.api import architecture_of, check, list_models
+    from gpufit.api_runs import replay
     from gpufit.errors import GpufitError
     from gpufit.memory.estimate import Estimate, estimate
     from gpufit.memory.workload import Workload

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gpufit.errors import UsageError
-from gpufit.records import replace
 from gpufit.units import parse_size
 from gpufit.verdict.check import Check, Subject, check_fit
 from gpufit.verdict.plan import Request, plan_workload
@@ -21,10 +19,6 @@ if TYPE_CHECKING:
     from gpufit.facts.audit import Added, Comparison
     from gpufit.facts.read import ConfigReader
     from gpufit.memory.explanation import Explanation
-    from gpufit.memory.workload import Workload
-    from gpufit.replay.allocator_options import AllocatorOptions
-    from gpufit.replay.record import Replay
-    from gpufit.replay.training_step import TrainingSetup
     from gpufit.sources.catalog import Catalog
     from gpufit.verdict.listing import Listed, ListFilter
 
@@ -91,16 +85,22 @@ def find_model(
     environ: Mapping[str, str],
     progress: Callable[[str], None] | None = None,
     via_transformers: bool = False,
+    trained: bool = False,
 ) -> Subject:
-    """A catalog name, Hub id, folder, config.json, .safetensors or .gguf as a Subject."""
+    """A catalog name, Hub id, folder, config.json, .safetensors or .gguf as a Subject; ``trained`` with a task head."""
     from gpufit.sources.resolve import resolve_model
 
     found = resolve_model(
         model, catalog=load_catalog(catalog, environ), environ=environ, revision=revision, progress=progress,
         read=config_reader(via_transformers, progress),
     )  # fmt: skip
+    architecture = found.architecture
+    if trained:
+        from gpufit.facts.task_head import with_task_head
+
+        architecture = with_task_head(architecture, found.config)
     return Subject(
-        name=found.name, origin=found.origin, architecture=found.architecture, hub_id=found.hub_id, notes=found.notes
+        name=found.name, origin=found.origin, architecture=architecture, hub_id=found.hub_id, notes=found.notes
     )
 
 
@@ -355,46 +355,3 @@ def larger_cards(device: Device, environ: Mapping[str, str]) -> tuple[Device, ..
     own = device.total_bytes or 0
     cards = (card for card in load_gpus(environ).devices() if (card.total_bytes or 0) > own)
     return tuple(sorted(cards, key=lambda card: (card.total_bytes or 0, card.name)))
-
-
-def replay(
-    model: str | Mapping[str, Any],
-    workload: Workload | None = None,
-    *,
-    request: Request | None = None,
-    gpu: str | None = None,
-    training: TrainingSetup | None = None,
-    options: AllocatorOptions | None = None,
-    catalog: str | Path | None = None,
-    revision: str | None = None,
-    environ: Mapping[str, str] | None = None,
-    progress: Callable[[str], None] | None = None,
-) -> Replay:
-    """Run the real modelling code of ``model`` on tensors without data and follow its memory.
-
-    ``model`` is what ``check`` takes, or the dictionary of a config.json. The work is ``workload``, or ``request``
-    with check's defaults. ``gpu`` chooses the kernels of that card's generation. Needs torch and transformers.
-    """
-    from gpufit.facts.read import parse_config
-    from gpufit.replay.front import replay_config
-
-    environment = os.environ if environ is None else environ
-    if isinstance(model, str):
-        from gpufit.sources.resolve import resolve_model
-
-        found = resolve_model(
-            model, catalog=load_catalog(catalog, environment), environ=environment, progress=progress,
-            revision=revision, read=config_reader(True, progress),  # a replay needs transformers anyway
-        )  # fmt: skip
-        if found.config is None:
-            raise UsageError(f"{model} has no configuration to run", hint="a .gguf carries no modelling code")
-        name, raw, architecture = found.name, found.config, found.architecture
-    else:
-        name, raw, architecture = str(model.get("model_type", "")), model, None
-    notes: tuple[str, ...] = ()
-    if workload is None:
-        device = find_device(vram=None, gpu=gpu, environ=environment) if gpu else None
-        architecture = parse_config(raw) if architecture is None else architecture
-        workload, notes = plan_workload(architecture, device, request or Request())
-    result = replay_config(raw, workload, name=name, training=training, options=options, progress=progress)
-    return replace(result, notes=(*notes, *result.notes)) if notes else result

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gpufit.api import Size, load_catalog, parse_reserve
+from gpufit.api import Size, config_reader, find_device, load_catalog, parse_reserve
 from gpufit.devices.device import Device
 from gpufit.errors import UsageError
 from gpufit.records import replace
@@ -21,6 +21,57 @@ if TYPE_CHECKING:
     from gpufit.measure.job import TrainingJob
     from gpufit.measure.stress import StressReport
     from gpufit.memory.workload import Workload
+    from gpufit.replay.allocator_options import AllocatorOptions
+    from gpufit.replay.record import Replay
+    from gpufit.replay.training_step import TrainingSetup
+
+
+def replay(
+    model: str | Mapping[str, Any],
+    workload: Workload | None = None,
+    *,
+    request: Request | None = None,
+    gpu: str | None = None,
+    training: TrainingSetup | None = None,
+    options: AllocatorOptions | None = None,
+    catalog: str | Path | None = None,
+    revision: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Replay:
+    """Run the real modelling code of ``model`` on tensors without data and follow its memory.
+
+    ``model`` is what ``check`` takes, or the dictionary of a config.json. The work is ``workload``, or ``request``
+    with check's defaults. ``gpu`` chooses the kernels of that card's generation. Needs torch and transformers.
+    """
+    from gpufit.facts.read import parse_config
+    from gpufit.replay.front import replay_config
+
+    environment = os.environ if environ is None else environ
+    if isinstance(model, str):
+        from gpufit.sources.resolve import resolve_model
+
+        found = resolve_model(
+            model, catalog=load_catalog(catalog, environment), environ=environment, progress=progress,
+            revision=revision, read=config_reader(True, progress),  # a replay needs transformers anyway
+        )  # fmt: skip
+        if found.config is None:
+            raise UsageError(f"{model} has no configuration to run", hint="a .gguf carries no modelling code")
+        name, raw, architecture = found.name, found.config, found.architecture
+    else:
+        name, raw, architecture = str(model.get("model_type", "")), model, None
+    if training is not None:
+        from gpufit.facts.task_head import with_task_head
+
+        architecture = with_task_head(parse_config(raw) if architecture is None else architecture, raw)
+        raw = {**raw, "architectures": [architecture.model_class]}
+    notes: tuple[str, ...] = ()
+    if workload is None:
+        device = find_device(vram=None, gpu=gpu, environ=environment) if gpu else None
+        architecture = parse_config(raw) if architecture is None else architecture
+        workload, notes = plan_workload(architecture, device, request or Request())
+    result = replay_config(raw, workload, name=name, training=training, options=options, progress=progress)
+    return replace(result, notes=(*notes, *result.notes)) if notes else result
 
 
 def measure(

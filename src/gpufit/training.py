@@ -33,7 +33,9 @@ def check_training(
     Raises what ``gpufit.check`` raises.
     """
     environment = os.environ if environ is None else environ
-    subject = find_model(model, catalog=catalog, revision=revision, environ=environment, progress=progress)
+    subject = find_model(
+        model, catalog=catalog, revision=revision, environ=environment, progress=progress, trained=True
+    )
     device = find_device(vram=vram, gpu=gpu, environ=environment)
     plan, notes = plan_training(subject.architecture, device, request)
     return judge_training(

@@ -52,7 +52,7 @@ def run(
     as_json: options.Json = False,
 ) -> int:
     """Run the real modelling code without weights or GPU and show the memory it needs, storage by storage."""
-    from gpufit.api import replay
+    from gpufit.api_runs import replay
     from gpufit.render.replay import chrome_trace, render_replay, replay_to_dict
     from gpufit.render.replay_svg import timeline_svg
     from gpufit.replay.allocator_options import parse_allocator_options

@@ -1,7 +1,7 @@
 """Is the arithmetic right? The real modelling code, without weights or GPU, followed storage by storage.
 
-The room can be called: ``gpufit.replay(model, workload)`` is ``gpufit.api.replay``, and ``gpufit.replay.replay_module``
-takes any module. torch and transformers are imported only when something is replayed.
+The room can be called: ``gpufit.replay(model, workload)`` is ``gpufit.api_runs.replay``, and
+``gpufit.replay.replay_module`` takes any module. torch and transformers are imported only when something is replayed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Room(ModuleType):
     def __call__(self, model: Any, workload: Any = None, **options: Any) -> Replay:
         from importlib import import_module
 
-        front_door = import_module("gpufit.api")  # the room itself knows configurations, not names of models
+        front_door = import_module("gpufit.api_runs")  # the room itself knows configurations, not names of models
         result: Replay = front_door.replay(model, workload, **options)
         return result
 

@@ -2,7 +2,7 @@
 
 - Batches are unpadded and hold nothing special, so a truth asked of a mask is the usual one: ``all()`` is True (every
   position is kept, every number finite), ``any()`` is False (no padding, no infinity, no token marked for global
-  attention), and any other truth value is True.
+  attention), and any other truth value is True. ``nonzero()`` of such a mask finds every position (each has a label).
 """
 
 from __future__ import annotations
@@ -46,5 +46,11 @@ def data_rules() -> dict[Any, Callable[..., Any]]:
             hint="a replay has shapes but no values",
         )
 
+    def find_all(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.device.type != "meta" or tensor.dtype is not torch.bool:
+            return aten.nonzero.default(tensor)  # type: ignore[no-any-return]
+        return torch.zeros((tensor.numel(), tensor.dim()), dtype=torch.int64, device=tensor.device)
+
     questions = (aten.any.default, aten.any.dim, aten.any.dims)
-    return {aten._local_scalar_dense.default: answer, **{operator: ask_any(operator) for operator in questions}}
+    rules = {aten._local_scalar_dense.default: answer, aten.nonzero.default: find_all}
+    return {**rules, **{operator: ask_any(operator) for operator in questions}}

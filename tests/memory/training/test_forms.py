@@ -31,6 +31,10 @@ _T5 = {
     "d_model": 224, "d_kv": 32, "d_ff": 608, "num_layers": 2, "num_heads": 7, "vocab_size": 499, "pad_token_id": 0,
     "eos_token_id": 1, "decoder_start_token_id": 0,
 }  # fmt: skip
+_DEBERTA = _ROTARY | {
+    "position_buckets": 64, "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "norm_rel_ebd": "layer_norm",
+    "position_biased_input": False, "max_relative_positions": -1, "type_vocab_size": 0,
+}  # fmt: skip
 
 
 def _config(model_type: str, model_class: str, base: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -64,6 +68,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "flan-t5": _config("t5", "T5ForConditionalGeneration", {}, **_T5, feed_forward_proj="gated-gelu"),
     "bert": _config("bert", "BertForSequenceClassification", _ROTARY),
     "bert-mlm": _config("bert", "BertForMaskedLM", _ROTARY, vocab_size=4999),
+    "deberta": _config("deberta-v2", "DebertaV2ForSequenceClassification", _DEBERTA, share_att_key=True),
+    "deberta-mlm": _config("deberta-v2", "DebertaV2ForMaskedLM", _DEBERTA, position_biased_input=True),
     "roberta": _config("roberta", "RobertaForSequenceClassification", _ROTARY, max_position_embeddings=258),
 }  # fmt: skip
 

@@ -31,6 +31,7 @@ _MODULES = {  # module of blocks/ -> form: the program's name there
     "gpt": {"gpt2": "gpt2", "opt": "opt", "bloom": "bloom"},
     "parallel": {"gpt_neox": "gpt_neox", "phi": "phi"},
     "bert": {"bert": "bert"},
+    "deberta": {"deberta": "deberta"},
     "bart": {"bart": "bart"},
     "t5": {"t5": "t5"},
 }

@@ -21,13 +21,13 @@ Shared = Callable[[], tuple[Tensor | None, ...]]
 
 def run_layers(
     model: Model, prefix: str, kinds: Sequence[str], layer: Layer, first: Callable[[], Tensor],
-    shared: Shared = tuple,
+    shared: Shared = tuple, whole: bool = False,
 ) -> Tensor:  # fmt: skip
     """``for layer in self.layers: hidden_states = layer(hidden_states)``; equal ``kinds`` mean layers alike.
 
     ``first`` makes the first layer's input, which nobody else names. Where a layer hands out a tuple, the loop names it
     until the next layer is done. ``shared`` is what the loop hands to each layer beside the hidden states, and what a
-    checkpoint therefore keeps.
+    checkpoint therefore keeps. ``whole`` runs every layer.
     """
     hidden = first()
     outputs: Outputs | None = None
@@ -35,7 +35,7 @@ def run_layers(
     selective = model.plan.checkpointing == "selective"
     alike = [(kind, selective and index % 2) for index, kind in enumerate(kinds)]
     # a checkpointed layer under autocast leaves cast weights behind for the forward pass alone: all of them run
-    whole = model.tape.autocast is not None and model.plan.checkpointing != "none"
+    whole = whole or (model.tape.autocast is not None and model.plan.checkpointing != "none")
     head, tail = (len(alike), len(alike)) if whole else ends(alike)
     left: dict[Hashable, int] = {}
     shown: dict[Hashable, int] = {}

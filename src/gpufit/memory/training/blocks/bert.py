@@ -27,7 +27,7 @@ def bert(model: Model) -> Tensor:
     if name.endswith("ForMaskedLM"):
         given = make_inputs(model)
         hidden = model.part().run(base, _bert_model, model, base, given)
-        return _predict(model, hidden, given.labels)
+        return predict(model, hidden, given.labels)
     raise Undecided(
         f"gpufit has no training form for {name}", hint="use a class with a task head: ...ForSequenceClassification"
     )
@@ -58,12 +58,12 @@ def _layer(part: Part, mask: Tensor | None, hidden: Tensor) -> Tensor:
     """BertLayer.forward."""
     attended, _ = part.run("attention", _attention, part.inside("attention"), mask, hidden)
     output = attended
-    return _feed_forward(part, output)
+    return feed_forward(part, output)
 
 
 def _attention(part: Part, mask: Tensor | None, hidden: Tensor) -> Attended:
     output, weights = part.run("self", _self_attention, part.inside("self"), mask, hidden)
-    output = part.run("output", _output, part.inside("output"), output, hidden)
+    output = part.run("output", output_layer, part.inside("output"), output, hidden)
     return output, weights
 
 
@@ -78,16 +78,17 @@ def _self_attention(part: Part, mask: Tensor | None, hidden: Tensor) -> Attended
     return output, weights
 
 
-def _output(part: Part, hidden: Tensor, residual: Tensor) -> Tensor:
+def output_layer(part: Part, hidden: Tensor, residual: Tensor) -> Tensor:
     """BertSelfOutput.forward and BertOutput.forward."""
     hidden = part.linear("dense", hidden)
     hidden = dropout(hidden, part.dropout.hidden)
     return part.layer_norm("LayerNorm", add(hidden, residual))
 
 
-def _feed_forward(part: Part, attended: Tensor) -> Tensor:
+def feed_forward(part: Part, attended: Tensor) -> Tensor:
+    """BertIntermediate.forward and BertOutput.forward."""
     hidden = part.run("intermediate", _intermediate, part.inside("intermediate"), attended)
-    return part.run("output", _output, part.inside("output"), hidden, attended)
+    return part.run("output", output_layer, part.inside("output"), hidden, attended)
 
 
 def _intermediate(part: Part, hidden: Tensor) -> Tensor:
@@ -113,7 +114,7 @@ def _classify(model: Model, base: str, hidden: Tensor, labels: Tensor) -> Tensor
     return token_loss(logits, labels)
 
 
-def _predict(model: Model, hidden: Tensor, labels: Tensor) -> Tensor:
+def predict(model: Model, hidden: Tensor, labels: Tensor) -> Tensor:
     """The masked-language-model head and its loss."""
     model.tape.ledger.enter("loss")
     logits = _prediction_scores(model.part(), hidden)

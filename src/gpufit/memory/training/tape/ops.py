@@ -42,6 +42,14 @@ def add(x: Tensor, y: Tensor) -> Tensor:
     return out
 
 
+def add_into(x: Tensor, y: Tensor) -> Tensor:
+    """``x += y``: y is written over x."""
+    node = x.tape.node("add_", (x, y), lambda node, grads: (grads[0], grads[0]))
+    out = x.alias()
+    x.tape.attach(node, out)
+    return out
+
+
 def scale(x: Tensor, name: str = "mul") -> Tensor:
     """``x`` times, or divided by, a number: saves nothing, and its gradient is scaled."""
     node = x.tape.node(name, (x,), lambda node, grads: (like(only(grads)),))

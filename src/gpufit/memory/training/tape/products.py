@@ -54,6 +54,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, width: int) -> Tensor
 
 def bmm(x: Tensor, y: Tensor) -> Tensor:
     """``bmm``: saves both factors."""
+    low = x.tape.autocast
+    if low:
+        x, y = cast(x, low), cast(y, low)
     node = x.tape.node("bmm", (x, y), _bmm_back)
     if node is not None:
         x.tape.save(node, x if node.needs(1) else None, y if node.needs(0) else None)
