@@ -14,6 +14,7 @@ from gpufit.memory.runtime import CUBLAS_WORKSPACE, runtime_fact
 from gpufit.memory.workload import Workload
 from gpufit.records import replace
 from gpufit.replay.allocator_options import AllocatorOptions
+from gpufit.replay.libraries import imported_libraries, require_libraries
 from gpufit.replay.record import PhaseReplay, Replay
 from gpufit.replay.recording import Recording, find_peaks
 
@@ -45,6 +46,19 @@ def replay_config(
     require_libraries()
     _refuse_what_is_not_replayed(workload, training)
     say("importing transformers")
+    with imported_libraries():
+        return _replay_config(raw, workload, name, training, options, say)
+
+
+def _replay_config(
+    raw: Mapping[str, Any],
+    workload: Workload,
+    name: str,
+    training: TrainingSetup | None,
+    options: AllocatorOptions | None,
+    say: Progress,
+) -> Replay:
+    """Build, run, walk the allocator."""
     from gpufit.replay.build import build_model
     from gpufit.replay.run import record_inference, record_training
 
@@ -177,18 +191,6 @@ def _cache_bytes(architecture: Architecture, workload: Workload, phase: str) -> 
         return count_cache(architecture, workload, after_prefill=True)
     fed = workload.new_tokens - (0 if architecture.is_encoder_decoder else 1)
     return count_cache(architecture, replace(workload, new_tokens=fed))
-
-
-def require_libraries(what: str = "a replay runs the real modelling code") -> None:
-    """Raise UsageError with what to install where torch or transformers is missing; ``what`` begins the sentence."""
-    from importlib.util import find_spec
-
-    missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            f"{what} and needs {' and '.join(missing)}",
-            hint='pip install "gpufit[measure]" (the CPU build of torch is enough)',
-        )
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Any
 
 from gpufit.errors import GpufitError
 from gpufit.replay.build import build_model
+from gpufit.replay.libraries import imported_libraries
 from gpufit.replay.observed_cache import observe_cache
 
 _NORMS = ("Norm", "norm")
@@ -158,7 +159,9 @@ def main() -> int:
     sys.stdout = sys.stderr
     _forbid_network()
     try:
-        told: dict[str, Any] = {"told": tell_model(json.load(sys.stdin))}
+        raw = json.load(sys.stdin)
+        with imported_libraries():
+            told: dict[str, Any] = {"told": tell_model(raw)}
     except GpufitError as error:
         told = {"code": error.code, "message": error.message, "hint": error.hint}
     except MemoryError:

@@ -8,6 +8,7 @@ from typing import Any
 from gpufit.memory.workload import AttentionKernel
 from gpufit.replay.allocator_options import AllocatorOptions
 from gpufit.replay.build import build_model
+from gpufit.replay.libraries import imported_libraries
 from gpufit.replay.recording import PhasePeak, Recording, find_peaks
 from gpufit.replay.run import record_inference
 
@@ -46,5 +47,6 @@ def record(
     capability: tuple[int, int] = (8, 0),
 ) -> Recording:
     """The recording behind :func:`peak_above_weights`."""
-    model = build_model(raw, dtype=dtype, attention=attention)
-    return record_inference(model, prompt=prompt, new=new, batch=batch, capability=capability)
+    with imported_libraries():
+        model = build_model(raw, dtype=dtype, attention=attention)
+        return record_inference(model, prompt=prompt, new=new, batch=batch, capability=capability)

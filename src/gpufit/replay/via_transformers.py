@@ -17,7 +17,7 @@ from gpufit.errors import Undecided, UnknownFamily
 from gpufit.facts.architecture import Architecture
 from gpufit.facts.built import parse_built
 from gpufit.facts.read import parse_config
-from gpufit.replay.front import require_libraries
+from gpufit.replay.libraries import require_libraries
 
 LIMIT_SECONDS = 120
 LIMIT_BYTES = 6 << 30  # torch and transformers alone take about 1 GiB of writable memory, a model of 250,000 tensors 2
