@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gpufit.records import replace
 from gpufit.units import parse_size
 from gpufit.verdict.check import Check, Subject, check_fit
 from gpufit.verdict.plan import Request, plan_workload
@@ -231,7 +232,8 @@ def find_device(*, vram: Size | None, gpu: str | None, environ: Mapping[str, str
     from gpufit.devices.probe import choose_device, probe_devices
 
     result = probe_devices(environ)
-    return choose_device(result.devices, result.findings)
+    chosen = choose_device(result.devices, result.findings)
+    return replace(chosen, others=tuple(other for other in result.devices if other is not chosen))
 
 
 def parse_reserve(reserve: Size) -> int:

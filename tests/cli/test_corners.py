@@ -44,6 +44,22 @@ def test_the_solved_context_is_never_shorter_than_one_that_fits() -> None:
     assert gpufit.check("t5-small", vram=f"{exactly}B", context=1023, dtype="fp16").verdict != "fits"
 
 
+def test_of_several_cards_the_answer_names_the_judged_one_and_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cards = ["Tesla T4:15360MiB:free=14900MiB", "A10:23028MiB:free=1GiB", "L4", "L4:free=0", "Tesla T4", "Tesla T4"]
+    monkeypatch.setenv("GPUFIT_FAKE_GPU", ",".join(cards))
+    monkeypatch.setenv("COLUMNS", "200")
+    for more in ([], ["--train", "lora"]):
+        assert main(["check", "gpt2", *more]) == 0
+        (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("device "))
+        assert "L4, GPU 2, the freest of 6; beside it: GPU 0 Tesla T4 with 14.55 GiB free, GPU 1 A10" in line
+        assert line.endswith("GPU 3 with 0.00 GiB free, and 2 more")
+    monkeypatch.setenv("GPUFIT_FAKE_GPU", cards[0])
+    main(["check", "gpt2"])
+    assert "\ndevice   Tesla T4\n" in capsys.readouterr().out
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_and_a_closed_output_are_failures_not_verdicts() -> None:
     command = [sys.executable, "-m", "gpufit", "check", "gpt2", "--vram", "16"]

@@ -71,6 +71,13 @@ def test_a_card_given_with_a_size_keeps_its_generation() -> None:
     assert (device.source, device.reserved_bytes, device.free_bytes) == ("given", None, 12 << 30)
 
 
+def test_a_size_beside_a_card_is_said_to_win_over_the_cards_own() -> None:
+    for gpu, words in (("t4", "12.00 GiB in place of"), ("t4x2", "12.00 GiB on each card in place of")):
+        device = given_device(vram="12GiB", gpu=gpu, environ={})
+        assert device is not None
+        assert device.notes == (f"--vram sets the memory, {words} the 15.00 GiB of Tesla T4; all else is that card's",)
+
+
 def test_nothing_given_is_no_device() -> None:
     assert given_device(vram=None, gpu=None, environ={}) is None
 

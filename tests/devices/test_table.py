@@ -141,6 +141,18 @@ def test_bounds_lie_below_every_share_that_drivers_print() -> None:
             assert gpu.bound_mib == gpu.box_gb * 1024 * percent // 100, key
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("t5", "t4"), ("4t", "t4"), ("tt4", "t4"), ("t5x2", "t4"), ("l5", "l4"), ("h10", "h20"), ("b201", "b200"),
+     ("a101", "a10"), ("v10", "v100-pcie-16gb"), ("rtx-4091", "rtx-4090"), ("rx7900", "rx-7900-gre")],
+)  # fmt: skip
+def test_one_wrong_letter_leads_to_the_card_that_was_meant(typed: str, meant: str) -> None:
+    """Short names too, where half of the letters are wrong then."""
+    with pytest.raises(UnknownName) as caught:
+        find_gpu(typed)
+    assert meant in caught.value.nearest[: 1 if len(typed) < 4 else 4]
+
+
 def test_a_driver_name_without_a_size_means_the_nearest_total() -> None:
     found = TABLE.resembling("NVIDIA GeForce RTX 4060 Ti", 16380 * MIB)
     assert found is not None

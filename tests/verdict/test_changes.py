@@ -52,6 +52,36 @@ def test_smaller_weights_and_less_work_go_together() -> None:
     assert found[-1].startswith("a larger card: ")
 
 
+T4S = "Tesla T4:15360MiB:free=14900MiB, Tesla T4:15360MiB:free=14000MiB, Tesla T4:15360MiB:free=1GiB"
+
+
+@pytest.mark.parametrize("runtime", ["transformers", "vllm"])
+def test_cards_beside_the_chosen_one_are_the_first_change(runtime: str) -> None:
+    """Llama-2-13B's 24.2 GiB in fp16 lie on two T4s of which the fuller has 14,000 MiB free; the third is full."""
+    found = gpufit.check("llama-2-13b", context=512, runtime=runtime, environ={"GPUFIT_FAKE_GPU": T4S})
+    first = found.alternatives[0]
+    assert first.change == "2 of the Tesla T4 here"
+    assert (first.device.count, first.device.free_bytes) == (2, 14000 << 20)
+    assert first.budget_bytes == 14000 << 20
+    alone = gpufit.check("llama-2-13b", context=512, runtime=runtime, environ={"GPUFIT_FAKE_GPU": T4S.split(",")[0]})
+    assert not any("here" in option.change for option in alone.alternatives)
+
+
+def test_cards_of_another_kind_are_no_part_of_a_change() -> None:
+    cards = "Tesla T4:15360MiB, A10, A10:free=10GiB"
+    found = gpufit.check("llama-2-13b", context=512, environ={"GPUFIT_FAKE_GPU": cards})
+    assert found.device.name == "A10"
+    assert [(other.name, other.index) for other in found.device.others] == [("Tesla T4", 0), ("A10", 2)]
+    assert [option.change for option in found.alternatives if "here" in option.change] == []
+
+
+def test_heads_that_many_cards_cannot_share_are_no_failure_of_one() -> None:
+    """Qwen2-7B has 28 heads: vLLM takes 2 or 4 cards for it, never 8."""
+    found = gpufit.check("qwen2-7b", gpu="t4", runtime="vllm", context=32_768, batch=200, environ={})
+    assert found.verdict == "no"
+    assert all(28 % option.device.count == 0 for option in found.alternatives)
+
+
 def test_a_better_kernel_comes_before_everything_that_loses_something() -> None:
     """Eager scores of 16,384 tokens: 32 heads × 16,128² × 10 bytes are 77 GiB; the fused kernel keeps none."""
     found = gpufit.check("llama-3.1-8b", gpu="a10", context=16_384, attention="eager", environ={})

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gpufit.devices.probe import ProbeResult
 
 Look = Callable[[], "ProbeResult"]
+_NONE_HINT = "gpufit doctor says what was looked for; gpufit check MODEL --vram 16GB judges without a GPU"
 
 
 def run(
@@ -66,7 +67,7 @@ def _first(look: Look) -> ProbeResult:
 
     result = look()
     if not result.devices:
-        raise no_device(result.findings)
+        raise no_device(result.findings, hint=_NONE_HINT)
     return result
 
 

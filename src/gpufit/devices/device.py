@@ -35,7 +35,7 @@ class Device:
     ``reserved_bytes`` is what the driver keeps for itself, apart from ``used_bytes``. ``shared_bytes`` is memory of the
     system that the device may take beside its own (GTT). An ``integrated`` device is part of a processor and is never
     chosen by itself. ``architecture`` is AMD's name of the instruction set (gfx1100). ``dtypes`` are the number formats
-    its arithmetic units run.
+    its arithmetic units run. ``others`` are the devices beside this one when it was chosen by itself.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Device:
     bandwidth_gb_per_s: float | None = None
     processes: tuple[DeviceProcess, ...] | None = None
     notes: tuple[str, ...] = ()
+    others: tuple[Device, ...] = ()
 
     @property
     def dtypes(self) -> tuple[str, ...] | None:

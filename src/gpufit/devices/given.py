@@ -25,9 +25,11 @@ def given_device(*, vram: str | int | float | None, gpu: str | None, environ: Ma
         if vram is None:
             return named
         size_bytes = parse_size(vram, what="--vram")
+        asked, own = format_gib(size_bytes) + " on each card" * (named.count > 1), format_gib(named.total_bytes or 0)
+        note = f"--vram sets the memory, {asked} in place of the {own} of {named.name}; all else is that card's"
         return replace(
             named, source="given", total_bytes=size_bytes, free_bytes=size_bytes, used_bytes=0, reserved_bytes=None,
-            total_is_bound=False, notes=(),
+            total_is_bound=False, notes=(note,),
         )  # fmt: skip
     if vram is None:
         return None

@@ -41,3 +41,17 @@ def split_count(text: str) -> tuple[tuple[int, str], ...]:
     readings = [(int(after[2]), after[1].rstrip(" -_"))] if after else []
     readings += [(int(before[1]), before[2])] if before else []
     return tuple(readings)
+
+
+def is_one_slip(typed: str, name: str) -> bool:
+    """Whether one letter was changed, left out, put in, or swapped with the next.
+
+    >>> [is_one_slip(typed, "a100") for typed in ("a101", "a10", "a1000", "a010", "a100", "h200")]
+    [True, True, True, True, False, False]
+    """
+    same = next((i for i, (own, other) in enumerate(zip(typed, name, strict=False)) if own != other), None)
+    if same is None:
+        return abs(len(typed) - len(name)) == 1
+    own, other = typed[same:], name[same:]
+    swapped = own[:2] == other[1::-1] and own[2:] == other[2:]
+    return own[1:] == other[1:] or own[1:] == other or own == other[1:] or swapped

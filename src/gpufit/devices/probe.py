@@ -106,12 +106,12 @@ def choose_device(devices: Sequence[Device], findings: Sequence[Finding] = ()) -
     return best
 
 
-def no_device(findings: Sequence[Finding]) -> NoDevice:
+def no_device(findings: Sequence[Finding], hint: str = _HINT) -> NoDevice:
     """Why there is none: those that are here are hidden, or nobody found any, with the words of who failed."""
     hidden = len(believed(findings))
     said = [finding.message for finding in findings if finding.outcome == "failed"]
     message = f"{hidden} GPUs are here, and none is visible" if hidden else "; ".join(["no GPU found", *said])
-    return NoDevice(message, hint=_HINT)
+    return NoDevice(message, hint=hint)
 
 
 def _room(device: Device) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gpufit.devices.device import Device
-from gpufit.devices.names import split_count, squash_name, strip_size
+from gpufit.devices.names import is_one_slip, split_count, squash_name, strip_size
 from gpufit.errors import UnknownName, UsageError
 from gpufit.records import record
 from gpufit.sources.compiled import load_compiled, user_cache_dir
@@ -83,7 +83,7 @@ class GpuTable:
         return self.named(name) or self.named(strip_size(name))
 
     def nearest(self, name: str) -> tuple[str, ...]:
-        """The closest keys, best first: the sizes of this very name, or names that look alike."""
+        """The closest keys, best first: the sizes of this very name, one letter away, or names that look alike."""
         from difflib import get_close_matches
 
         sizes = self.sizes_of(name)
@@ -91,9 +91,13 @@ class GpuTable:
             return sizes
         index = self.raw["index"]
         wanted = squash_name(name)
-        close = get_close_matches(wanted, index, n=8, cutoff=0.6)
-        holding = [other for other in index if len(wanted) > 1 and wanted in other]
-        return tuple(dict.fromkeys(index[found] for found in (*close[:3], *holding, *close[3:])))[:5]
+        families: dict[str, list[str]] = {**{other: [key] for other, key in index.items()}, **self.raw["sizes"]}
+        near = [other for other in families if is_one_slip(wanted, other)]
+        near.sort(key=lambda other: other[0] != wanted[:1])  # the first letter is seldom the wrong one
+        slips = [key for other in near for key in families[other]]
+        close = [index[other] for other in get_close_matches(wanted, index, n=8, cutoff=0.6)]
+        holding = [index[other] for other in index if len(wanted) > 1 and wanted in other]
+        return tuple(dict.fromkeys((*slips, *close[:3], *holding, *close[3:])))[:5]
 
 
 def load_gpus(environ: Mapping[str, str] | None = None, *, path: Path | None = None) -> GpuTable:

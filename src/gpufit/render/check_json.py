@@ -147,4 +147,5 @@ def device_to_dict(device: Device) -> dict[str, object]:
         "architecture": device.architecture,
         "compute_capability": f"{capability[0]}.{capability[1]}" if capability else None,
         "dtypes": list(device.dtypes) if device.dtypes is not None else None,
+        **({"others": [device_to_dict(other) for other in device.others]} if device.others else {}),
     }

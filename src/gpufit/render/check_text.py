@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gpufit.memory.ranges import Range
 from gpufit.memory.solve import LARGEST_SEARCHED_BATCH
 from gpufit.memory.workload import Workload
-from gpufit.render.text import Screen, table, wrap
+from gpufit.render.text import Screen, describe_device, table, wrap
 from gpufit.units import format_bytes, format_count, format_gib
 from gpufit.verdict.advise import Option
 from gpufit.verdict.check import Check
@@ -101,7 +101,7 @@ def _facts(check: Check, screen: Screen) -> list[str]:
             "assumed",
             f"{_work(check)}, {_setting(w, describe(check.asked))}",
         ),
-        ("device", check.device.name + (f" × {check.device.count}" if check.device.count > 1 else "")),
+        ("device", describe_device(check.device)),
         (
             "budget",
             f"{format_gib(budget.budget_bytes)} = free {format_gib(budget.free_bytes)}{total} "

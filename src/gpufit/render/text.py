@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gpufit.records import record
+from gpufit.units import format_gib
+
+if TYPE_CHECKING:
+    from gpufit.devices.device import Device
 
 STYLES = {
     "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36",
 }  # fmt: skip
+_MOST_OTHERS = 3
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -70,6 +75,26 @@ def make_screen(stream: Stream, environ: Mapping[str, str], *, encoding: str | N
     if width is not None:
         width = max(40, min(width, 200))
     return Screen(color=color, width=width, glyphs="utf" in (encoding or "utf-8").lower())
+
+
+def describe_device(device: Device) -> str:
+    """A device by name; one that was chosen among several with its index, and what else is here.
+
+    >>> from gpufit.devices.device import Device
+    >>> full = Device(name="T4", source="nvml", index=0, free_bytes=2 << 30)
+    >>> describe_device(Device(name="T4", source="nvml", index=1, others=(full,)))
+    'T4, GPU 1, the freest of 2; beside it: GPU 0 with 2.00 GiB free'
+    """
+    if not device.others:
+        return device.name + (f" × {device.count}" if device.count > 1 else "")
+    beside = []
+    for other in device.others[:_MOST_OTHERS]:
+        name = "" if other.name == device.name else f" {other.name}"
+        free = "memory unknown" if other.free_bytes is None else f"{format_gib(other.free_bytes)} free"
+        beside.append(f"GPU {other.index}{name} with {free}")
+    left = len(device.others) - len(beside)
+    beside += [f"and {left} more"] if left else []
+    return f"{device.name}, GPU {device.index}, the freest of {len(device.others) + 1}; beside it: {', '.join(beside)}"
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), gap: str = "  ", indent: str = "") -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpufit.render.check_text import BAR_CELLS, ROW_STYLE, SIGN, doubt
-from gpufit.render.text import Screen, table, wrap
+from gpufit.render.text import Screen, describe_device, table, wrap
 from gpufit.render.training_json import ranks_of
 from gpufit.units import format_bytes, format_count, format_gib
 from gpufit.verdict.training import TrainingCheck
@@ -61,7 +61,7 @@ def _facts(check: TrainingCheck, screen: Screen) -> list[str]:
             + (", packed" if plan.packing else ""),
         ),
         ("learns", _learns(check)),
-        ("device", check.device.name + (f" × {plan.gpus}, {plan.sharding}" if plan.gpus > 1 else "")),
+        ("device", describe_device(check.device) + (f", {plan.sharding}" if plan.gpus > 1 else "")),
         (
             "budget",
             f"{format_gib(budget.budget_bytes)} = free {format_gib(budget.free_bytes)}{total} "

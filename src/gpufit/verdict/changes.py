@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from gpufit.devices.device import Device
-from gpufit.errors import Unsupported
+from gpufit.errors import Unsupported, UsageError
 from gpufit.facts.kernels import attention_kernels
 from gpufit.memory.solve import with_context
 from gpufit.memory.workload import Workload
@@ -36,7 +36,9 @@ def smallest_changes(adviser: Adviser, workload: Workload, larger: Callable[[], 
 
 
 def _here(adviser: Adviser, w: Workload) -> Iterator[Option]:
-    """Changes on the same card: kernels, precision, less work; then smaller weights, with less work if need be."""
+    """Changes on the cards at hand: several, kernels, precision, less work; then smaller weights, with less work."""
+    if (option := _first_that_fits(_together(adviser, w))) is not None:
+        yield option
     if w.attention == "eager" and not choose_sdpa(adviser.device)[1]:  # known to run fused there
         yield adviser.weigh(replace(w, attention="sdpa"), "sdpa attention")
     if _takes_flash(adviser, w):
@@ -50,6 +52,20 @@ def _here(adviser: Adviser, w: Workload) -> Iterator[Option]:
         yield whole
         if whole.verdict == "no" and (option := _first_that_fits(_less_work(adviser, changed, prefix))) is not None:
             yield option
+
+
+def _together(adviser: Adviser, w: Workload) -> Iterator[Option]:
+    """The chosen card with ever more of its kind that are here, each taken with the least that one of them has free."""
+    own = adviser.device
+    alike = [card for card in own.others if card.name == own.name and card.free_bytes and card.total_bytes]
+    if w.runtime == "llama.cpp":
+        return
+    for count, card in enumerate(sorted(alike, key=lambda card: -(card.free_bytes or 0)), start=2):
+        pool = replace(card, count=count, total_bytes=min(card.total_bytes or 0, own.total_bytes or 0), others=())
+        try:
+            yield adviser.beside(pool).weigh(w, f"{count} of the {own.name} here")
+        except UsageError:  # a reserve larger than what is free, or heads that vLLM cannot share among so many
+            continue
 
 
 def _takes_flash(adviser: Adviser, w: Workload) -> bool:
@@ -117,11 +133,15 @@ def _several(adviser: Adviser, w: Workload, cards: Cards, say: str) -> Iterator[
 
 
 def _on(adviser: Adviser, w: Workload, cards: Cards, say: str) -> Iterator[Option]:
-    """The workload on each card that can run it."""
+    """The workload on each card, or each number of them, that can run it."""
     for card in cards:
         asked = replace(w, compute_capability=card.compute_capability)
-        if adviser.serves(card, asked):
+        if not adviser.serves(card, asked):
+            continue
+        try:
             yield adviser.beside(card).weigh(asked, f"{say}{card.name}")
+        except UsageError:  # vLLM cannot share this model's heads among so many
+            continue
 
 
 def _first_that_fits(options: Iterable[Option]) -> Option | None:
