@@ -264,7 +264,7 @@ def list_models(
     from gpufit.verdict.listing import Listed as Row
     from gpufit.verdict.listing import ListFilter as Filter
     from gpufit.verdict.listing import check_family, list_entries
-    from gpufit.verdict.menu import Menus
+    from gpufit.verdict.menu import Menus, kind_of
 
     environment = os.environ if environ is None else environ
     wanted = filters or Filter()
@@ -279,9 +279,8 @@ def list_models(
         return tuple(Row(entry=entry) for entry in entries)
     device = find_device(vram=vram, gpu=gpu, environ=environment)
     files = catalog_files(None if catalog is None else Path(catalog), environment)
-    card = [device.compute_capability, device.count, device.vendor, device.architecture]
     cache = user_cache_dir(environment)
-    kept = Kept([*card, batch, *map(file_stamp, files)], cache)
+    kept = Kept([*kind_of(device), batch, *map(file_stamp, files)], cache)
     menus = Menus(kept.read(), whole=cache is not None and batch == 1)  # other batches fill up as they are asked about
     listed = list_entries(
         entries, device=device, reserve_bytes=parse_reserve(reserve),

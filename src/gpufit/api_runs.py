@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpufit.api import Size, config_reader, find_device, load_catalog, parse_reserve
-from gpufit.devices.device import Device
+from gpufit.devices.contexts import keep_context
+from gpufit.devices.device import Device, DriverContext
+from gpufit.devices.visible import alone
 from gpufit.errors import UsageError
 from gpufit.records import replace
+from gpufit.sources.data_files import MEASUREMENTS, user_data_dir
 from gpufit.units import format_bytes, parse_size
 from gpufit.verdict.check import Subject, check_fit
 from gpufit.verdict.plan import Request, plan_workload
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from gpufit.facts.architecture import Architecture
     from gpufit.measure.front import Measured
     from gpufit.measure.job import TrainingJob
+    from gpufit.measure.readings import Measurement
     from gpufit.measure.stress import StressReport
     from gpufit.memory.workload import Workload
     from gpufit.replay.allocator_options import AllocatorOptions
@@ -100,7 +105,6 @@ def measure(
     """
     from gpufit.measure.front import measure_workload, require_libraries
     from gpufit.measure.host import available_bytes
-    from gpufit.measure.store import record_path
     from gpufit.sources.resolve import resolve_model
 
     environment = os.environ if environ is None else environ
@@ -121,10 +125,12 @@ def measure(
     limit_bytes = parse_size(limit, what="--limit") if limit is not None else None
     result = measure_workload(
         found.architecture, found.config, workload, name=found.name, device="cpu" if card is None else "cuda:0",
-        visible=_visible(card), checkpoint=checkpoint, training=training,
+        visible=alone(card) if card else None, checkpoint=checkpoint, training=training,
         limit_bytes=limit_bytes, limit_seconds=limit_seconds,
-        record_in=record_path(environment) if record else None, progress=progress, notes=notes,
+        record_in=user_data_dir(environment) / MEASUREMENTS if record else None, progress=progress, notes=notes,
     )  # fmt: skip
+    if record and card is not None:
+        result = replace(result, notes=(*result.notes, *_keep_context(card, result.measurement, environment)))
     if result.measurement.outcome != "out_of_memory" or training is not None:
         return result
     room = card or Device(name="this machine", source="given", free_bytes=available_bytes())
@@ -165,7 +171,7 @@ def stress(
     return run_stress(
         "cpu" if card is None else "cuda:0", seconds=seconds, free_bytes=free, reserve_bytes=parse_reserve(reserve),
         hold_bytes=parse_size(limit, what="--limit") if limit is not None else None,
-        visible=_visible(card), uuid=card.uuid if card else None,
+        visible=alone(card) if card else None, uuid=card.uuid if card else None,
     )  # fmt: skip
 
 
@@ -182,16 +188,33 @@ def _choose(device: str | None, environ: Mapping[str, str]) -> Device:
 
     result = probe_devices(environ)
     if device is None:
-        return choose_device(result.devices, result.findings)
+        return _runnable(choose_device(result.devices, result.findings))
     named = device.removeprefix("cuda:")
     for card in result.devices:
         if named == str(card.index) or (card.uuid and card.uuid.lower() == named.lower()):
-            return card
+            return _runnable(card)
     raise UsageError(
         f"no device {device[:80]!r} is visible here", hint="--device cpu, or an index or UUID that gpufit gpus shows"
     )
 
 
-def _visible(card: Device | None) -> str | None:
-    """What CUDA_VISIBLE_DEVICES shall name in the child."""
-    return None if card is None else card.uuid or str(card.index)
+def _runnable(card: Device) -> Device:
+    """The card, where torch reaches it as CUDA (AMD's through ROCm)."""
+    if card.vendor not in ("NVIDIA", "AMD", None):
+        raise UsageError(f"measuring runs on cards of NVIDIA and AMD, not on {card.name}", hint="use --device cpu")
+    return card
+
+
+def _keep_context(card: Device, found: Measurement, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Put the driver's part into the local record, for ``check``; a sentence that says so."""
+    first, most = found.context_bytes, found.most_context_bytes
+    if not first or not most:
+        return ()
+    seen = DriverContext(
+        first_bytes=first, most_bytes=most, measured_on=date.today().isoformat(),
+        torch=(found.versions or {}).get("torch", ""), by_difference=found.context_by_difference,
+    )  # fmt: skip
+    kept = keep_context(card, seen, environ)
+    if kept is None:
+        return (f"a driver context of {format_bytes(most)} is not kept: this cannot be the driver's part alone",)
+    return (f"check takes {format_bytes(kept.most_bytes)} for the driver's context on this device from now on",)

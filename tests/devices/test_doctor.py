@@ -217,12 +217,15 @@ def test_each_setting_says_where_it_came_from(tmp_path: Path) -> None:
     origins = {place.name: place.origin for place in read_places(own)}
     assert origins == {
         "shipped catalog": "gpufit's own", "your catalog": "default", "table of GPUs": "gpufit's own",
-        "compiled tables": "default", "Hub cache": "default",
+        "compiled tables": "default", "measurements": "default", "measured contexts": "default", "Hub cache": "default",
     }  # fmt: skip
     moved = {**own, "XDG_CONFIG_HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hf"), "XDG_CACHE_HOME": str(tmp_path)}
     origins = {place.name: place.origin for place in read_places(moved)}
     assert (origins["your catalog"], origins["Hub cache"]) == ("XDG_CONFIG_HOME", "HF_HOME")
     assert origins["compiled tables"] == "XDG_CACHE_HOME"
+    moved = {place.name: place for place in read_places({**own, "XDG_DATA_HOME": str(tmp_path / "data")})}
+    assert moved["measured contexts"].origin == "XDG_DATA_HOME"
+    assert moved["measurements"].path == str(tmp_path / "data" / "gpufit" / "measurements.csv")
     assert token_origin(own) == "none"
     (tmp_path / "home/ada/.cache/huggingface/token").write_text(TOKEN)
     assert token_origin(own) == "the login's file"

@@ -26,6 +26,23 @@ class DeviceProcess:
 
 
 @record
+class DriverContext:
+    """What the driver was seen to hold for a process of PyTorch beside torch's own memory, in runs on one device.
+
+    ``first_bytes`` is the least at the first touch of the device, ``most_bytes`` the most by the end of a run, when the
+    kernels that it called have been loaded. ``measured_on`` is the day of the last of ``runs``. ``by_difference``: the
+    driver did not tell what this process held (another container, Windows), so the whole device's growth was taken.
+    """
+
+    first_bytes: int
+    most_bytes: int
+    measured_on: str
+    torch: str
+    runs: int = 1
+    by_difference: bool = False
+
+
+@record
 class Device:
     """One GPU at one moment.
 
@@ -35,7 +52,8 @@ class Device:
     ``reserved_bytes`` is what the driver keeps for itself, apart from ``used_bytes``. ``shared_bytes`` is memory of the
     system that the device may take beside its own (GTT). An ``integrated`` device is part of a processor and is never
     chosen by itself. ``architecture`` is AMD's name of the instruction set (gfx1100). ``dtypes`` are the number formats
-    its arithmetic units run. ``others`` are the devices beside this one when it was chosen by itself.
+    its arithmetic units run. ``driver_context`` is what was measured here before. ``others`` are the devices beside
+    this one when it was chosen by itself.
     """
 
     name: str
@@ -61,6 +79,7 @@ class Device:
     architecture: str | None = None
     bandwidth_gb_per_s: float | None = None
     processes: tuple[DeviceProcess, ...] | None = None
+    driver_context: DriverContext | None = None
     notes: tuple[str, ...] = ()
     others: tuple[Device, ...] = ()
 

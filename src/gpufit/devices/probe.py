@@ -151,7 +151,8 @@ def _ask(probe: Probe) -> Finding:
 
 
 def _complete(devices: Sequence[Device], environ: Mapping[str, str], system: System) -> tuple[Device, ...]:
-    """The devices with what the table of GPUs and the system around them add."""
+    """The devices with what the table of GPUs, the system around them and earlier measurements add."""
+    from gpufit.devices.contexts import with_contexts
     from gpufit.devices.surroundings import fill_facts, fill_unified, note_surroundings
     from gpufit.devices.table import GpuTable, load_gpus
 
@@ -159,4 +160,4 @@ def _complete(devices: Sequence[Device], environ: Mapping[str, str], system: Sys
         return load_gpus(environ)
 
     filled = (fill_unified(fill_facts(device, table), system, table) for device in devices)
-    return tuple(note_surroundings(device, system) for device in filled)
+    return with_contexts([note_surroundings(device, system) for device in filled], environ)

@@ -22,8 +22,8 @@ _HUB = (
     "ALL_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "all_proxy", "no_proxy", "SSL_CERT_FILE",
 )  # fmt: skip
 _SCREEN = (
-    "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "TERM", "LANG", "LC_ALL",
-    "PYTHONIOENCODING", "PYTHONUTF8",
+    "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "TERM", "LANG",
+    "LC_ALL", "PYTHONIOENCODING", "PYTHONUTF8",
 )  # fmt: skip
 KNOWN = (*_OWN, *_DEVICES, *_HUB, *_SCREEN)
 
@@ -61,7 +61,7 @@ def read_places(environ: Mapping[str, str]) -> tuple[Place, ...]:
 def _places(environ: Mapping[str, str]) -> Iterator[Place]:
     from gpufit.sources.catalog import catalog_files, user_catalog_place
     from gpufit.sources.compiled import user_cache_dir
-    from gpufit.sources.data_files import data_file
+    from gpufit.sources.data_files import CONTEXTS, MEASUREMENTS, data_file, user_data_dir
     from gpufit.sources.hub_cache import hub_folder
 
     def origin(*variables: str) -> str:
@@ -73,6 +73,8 @@ def _places(environ: Mapping[str, str]) -> Iterator[Place]:
     cache = user_cache_dir(environ)
     if cache is not None:
         yield _place("compiled tables", cache, origin("XDG_CACHE_HOME"))
+    for name, file in (("measurements", MEASUREMENTS), ("measured contexts", CONTEXTS)):
+        yield _place(name, user_data_dir(environ) / file, origin("XDG_DATA_HOME"))
     hub = origin("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME")
     yield _place("Hub cache", hub_folder(environ), hub)
 

@@ -56,6 +56,18 @@ def selection_ids(devices: Sequence[Device]) -> tuple[str, ...]:
     return tuple(str(device.index) for device in devices)
 
 
+def alone(device: Device) -> dict[str, str]:
+    """What to set so that a program sees this device and no other, as its first.
+
+    >>> alone(Device(name="A", source="fake", index=1, vendor="NVIDIA"))
+    {'CUDA_VISIBLE_DEVICES': '1', 'CUDA_DEVICE_ORDER': 'PCI_BUS_ID'}
+    """
+    variable, (name,) = variable_for(device.vendor), selection_ids([device])
+    if variable == ROCR:
+        return {ROCR: name, HIP: "0"}  # of HIP's own, by place among what is left, an inherited one would choose again
+    return {variable: name, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if variable == CUDA else {variable: name}
+
+
 def _variables_of(vendor: str | None, environ: Mapping[str, str]) -> list[str]:
     if vendor == "AMD":
         second = HIP if HIP in environ else CUDA

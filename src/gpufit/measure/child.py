@@ -19,7 +19,10 @@ from gpufit.records import as_dict
 
 Say = Callable[[Mapping[str, Any]], None]
 LARGEST_JOB_BYTES = 16 << 20
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
+_NO_MEMORY = (
+    "out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory",
+    "STATUS_ALLOC_FAILED",  # cuBLAS and cuDNN, which make their own handles beside torch's allocator
+)  # fmt: skip
 
 
 def main() -> None:
@@ -103,16 +106,19 @@ def _open_cpu() -> tuple[CpuGauge, dict[str, Any]]:
 
 
 def _open_cuda(job: Job, torch: Any) -> tuple[CudaGauge, dict[str, Any]]:
-    from gpufit.measure.driver import process_memory
+    from gpufit.measure.driver import named_uuid, process_memory
 
+    uuid = named_uuid(os.environ)
+    before = process_memory(uuid) if uuid else None  # nothing may have touched the device yet
     if not torch.cuda.is_available():
         from gpufit.errors import UsageError
 
         raise UsageError("torch sees no CUDA device", hint="use --device cpu, or install torch's CUDA build")
     device = torch.device(job.device)
     properties = torch.cuda.get_device_properties(device)
-    uuid = str(getattr(properties, "uuid", ""))
-    before = process_memory(uuid)
+    if not uuid:
+        uuid = f"GPU-{properties.uuid}"
+        before = process_memory(uuid)
     torch.cuda.set_device(device)
     torch.cuda.init()
     torch.cuda.synchronize(device)
@@ -125,7 +131,12 @@ def _open_cuda(job: Job, torch: Any) -> tuple[CudaGauge, dict[str, Any]]:
             return None
         return now.own_bytes if now.own_bytes is not None else now.used_bytes - before.used_bytes
 
-    where = {"device_name": properties.name, "device_uuid": uuid, "context_bytes": held()}
+    first, context = process_memory(uuid), held()
+    where = {
+        "device_name": properties.name, "device_uuid": uuid,
+        "context_bytes": None if context is None else context - torch.cuda.memory_reserved(device),
+        "context_by_difference": first is not None and first.own_bytes is None,
+    }  # fmt: skip
     return CudaGauge(torch.cuda, device, held), where
 
 

@@ -68,8 +68,7 @@ def _expected(e: Estimate, stage: str, meter: Meter, measurement: Measurement) -
     if meter == "allocated":
         return allocated
     reserved = allocated + e.slack
-    known = measurement.context_bytes
-    return reserved if meter == "reserved" else reserved + (Range.exact(known) if known else e.context.bytes)
+    return reserved if meter == "reserved" else reserved + e.context.bytes
 
 
 def _phases_in(stage: str, measurement: Measurement) -> tuple[str, ...]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from gpufit.records import record
+
+_PREFIXES = ("GPU-", "MIG-")
 
 
 @record
@@ -15,14 +18,23 @@ class Held:
     own_bytes: int | None
 
 
+def named_uuid(environ: Mapping[str, str]) -> str:
+    """The one device that a process is shown, where it is named by its UUID; else empty.
+
+    >>> named_uuid({"CUDA_VISIBLE_DEVICES": "GPU-5f0a3c1e-8d5b-6f62-4d1c-0f5f0b6d7a11"})
+    'GPU-5f0a3c1e-8d5b-6f62-4d1c-0f5f0b6d7a11'
+    """
+    named = environ.get("CUDA_VISIBLE_DEVICES", "").strip()
+    return named if named.startswith(_PREFIXES) and "," not in named else ""
+
+
 def process_memory(uuid: str) -> Held | None:
-    """Ask NVML about the device with that UUID (torch writes it without its prefix); None without NVML."""
+    """Ask NVML about the device with that UUID; None without NVML, and where it cannot tell."""
     import pynvml
 
     try:
         pynvml.nvmlInit()
-        name = uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
-        handle = pynvml.nvmlDeviceGetHandleByUUID(name)
+        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
         used = int(pynvml.nvmlDeviceGetMemoryInfo(handle).used)
         running = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
     except pynvml.NVMLError:

@@ -43,7 +43,7 @@ def measure_workload(
     *,
     name: str,
     device: str,
-    visible: str | None = None,
+    visible: Mapping[str, str] | None = None,
     checkpoint: str | None = None,
     training: TrainingJob | None = None,
     limit_bytes: int | None = None,
@@ -54,8 +54,8 @@ def measure_workload(
 ) -> Measured:
     """Run the workload for real and compare.
 
-    ``device`` is ``cpu`` or ``cuda:0``; ``visible`` is the UUID of the one card that the child shall see. Raises
-    UsageError where libraries are missing or the host lacks memory; all else that goes wrong is in the outcome.
+    ``device`` is ``cpu`` or ``cuda:0``; ``visible`` are the variables that show the child one card alone.
+    Raises UsageError where libraries are missing or the host lacks memory; all else that goes wrong is in the outcome.
     """
     require_libraries(workload.quant)
     refuse_what_cannot_run(estimate(architecture, workload), device=device, available=available_bytes())

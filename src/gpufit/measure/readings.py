@@ -45,7 +45,8 @@ class Measurement:
     """One run on a real device, whole or broken off.
 
     ``stopped_in`` names the stage that did not end and ``last`` the readings at that moment. ``context_bytes`` is the
-    driver's own part: what the process held before the first tensor.
+    driver's own part: what the process held before the first tensor. ``context_by_difference``: the driver does not
+    tell what this process holds, so that the growth of the whole device was taken for it.
     """
 
     job: Job
@@ -55,10 +56,31 @@ class Measurement:
     device_name: str = ""
     device_uuid: str = ""
     context_bytes: int | None = None
+    context_by_difference: bool = False
     stopped_in: str = ""
     last: Reading | None = None
     message: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def most_context_bytes(self) -> int | None:
+        """The most that the driver held beside torch's memory by the end of a stage: kernels load as they are called.
+
+        >>> after = Reading(allocated_bytes=50, reserved_bytes=60, process_bytes=200)
+        >>> stage = Stage(name="prefill", peak=after, after=after, seconds=1.0)
+        >>> job = Job(name="", config={}, device="cuda:0", dtype="fp16", quant="none", attention="sdpa",
+        ...           prompt_tokens=1, new_tokens=1, batch=1)
+        >>> Measurement(job=job, outcome="ok", stages=(stage,), context_bytes=133).most_context_bytes
+        140
+        """
+        if self.context_bytes is None:
+            return None
+        left = [
+            stage.after.process_bytes - stage.after.reserved_bytes
+            for stage in self.stages
+            if stage.after.process_bytes is not None and stage.after.reserved_bytes is not None
+        ]
+        return max(self.context_bytes, *left) if left else self.context_bytes
 
     def stage(self, name: str) -> Stage | None:
         """The stage of that name, None where the run did not come to it."""

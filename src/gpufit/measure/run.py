@@ -53,11 +53,11 @@ def run_child(
     *,
     limit_seconds: float = DEFAULT_LIMIT_SECONDS,
     progress: Progress | None = None,
-    visible: str | None = None,
+    visible: Mapping[str, str] | None = None,
     started: Callable[[int], None] | None = None,
 ) -> Measurement:
-    """Run the job in a process of its own and say how it went. ``visible`` names the one card it shall see; ``started``
-    hears the child's process number.
+    """Run the job in a process of its own and say how it went. ``visible`` are the variables that show it one card
+    alone; ``started`` hears the child's process number.
 
     Running out of memory, of time, or being killed are outcomes, not errors. Ctrl-C ends the child, and gives what
     was measured until then with the outcome ``interrupted``.
@@ -79,16 +79,15 @@ def run_child(
 
 
 @contextmanager
-def _child(visible: str | None) -> Iterator[tuple[subprocess.Popen[bytes], deque[str]]]:
+def _child(visible: Mapping[str, str] | None) -> Iterator[tuple[subprocess.Popen[bytes], deque[str]]]:
     """The process and the end of what it complains of; gone, with all that it started, when the block is left."""
     environ = {
         **os.environ,
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_VERBOSITY": "error",
         "TOKENIZERS_PARALLELISM": "false",
+        **(visible or {}),
     }
-    if visible is not None:
-        environ["CUDA_VISIBLE_DEVICES"] = visible
     process = subprocess.Popen(
         [sys.executable, "-m", "gpufit.measure.child"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ, start_new_session=True,
@@ -175,6 +174,8 @@ def _conclude(job: Job, heard: _Heard, outcome: Outcome | None, code: int, compl
     return Measurement(
         job=job, outcome=outcome, stages=tuple(heard.stages), versions=heard.facts.get("versions"),
         device_name=heard.facts.get("device_name", ""), device_uuid=heard.facts.get("device_uuid", ""),
-        context_bytes=heard.facts.get("context_bytes"), stopped_in="" if outcome == "ok" else heard.running,
+        context_bytes=heard.facts.get("context_bytes"),
+        context_by_difference=heard.facts.get("context_by_difference", False),
+        stopped_in="" if outcome == "ok" else heard.running,
         last=Reading(**last) if last else None, message=message, notes=(end["hint"],) if end.get("hint") else (),
     )  # fmt: skip

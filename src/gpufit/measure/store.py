@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -22,16 +22,6 @@ COLUMNS = (
 )  # fmt: skip
 _METRIC = {"allocated": "torch_max_allocated", "reserved": "torch_max_reserved", "process": "nvml_process"}
 CPU_METRIC = "cpu_tensors_peak"
-
-
-def record_path(environ: Mapping[str, str]) -> Path:
-    """``$XDG_DATA_HOME/gpufit/measurements.csv``.
-
-    >>> record_path({"XDG_DATA_HOME": "/data"}).as_posix()
-    '/data/gpufit/measurements.csv'
-    """
-    home = environ.get("XDG_DATA_HOME") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".local/share")
-    return Path(home) / "gpufit" / "measurements.csv"
 
 
 def append_measurement(path: Path, measurement: Measurement, compared: Iterable[Compared]) -> int:

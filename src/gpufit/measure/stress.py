@@ -81,7 +81,7 @@ def run_stress(
     free_bytes: int | None,
     reserve_bytes: int = 0,
     hold_bytes: int | None = None,
-    visible: str | None = None,
+    visible: Mapping[str, str] | None = None,
     uuid: str | None = None,
 ) -> StressReport:
     """A burn test in a process of its own, ended when it takes a minute longer than asked.
@@ -104,7 +104,7 @@ def run_stress(
         "device": device, "seconds": seconds, "uuid": uuid,
         "hold_bytes": int(LARGEST_SHARE * room) if hold_bytes is None else hold_bytes,
     }  # fmt: skip
-    environ = {**os.environ, **({"CUDA_VISIBLE_DEVICES": visible} if visible else {})}
+    environ = {**os.environ, **(visible or {})}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "gpufit.measure.stress"], input=json.dumps(asked) + "\n", capture_output=True,

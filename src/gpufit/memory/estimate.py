@@ -96,7 +96,7 @@ def estimate(architecture: Architecture, workload: Workload) -> Estimate:
     phase, above_cache = decisive_phase(architecture, workload, phases, cache)
 
     workspace = runtime_fact(CUBLAS_WORKSPACE, workload.compute_capability)
-    context = runtime_fact(
+    context = workload.driver_context or runtime_fact(
         DRIVER_CONTEXT, workload.compute_capability, workload.torch_version, quantized=weights.quantized_bytes > 0
     )
     resident = Range.exact(weights.total_bytes + weights.buffer_bytes + weights.padding_bytes)

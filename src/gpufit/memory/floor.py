@@ -50,7 +50,9 @@ def estimate_floor(architecture: Architecture, workload: Workload) -> Estimate:
     weights = count_weights(architecture, workload.dtype, workload.quant)
     cache = count_cache(architecture, workload)
     workspace = runtime_fact(CUBLAS_WORKSPACE, workload.compute_capability)
-    context = runtime_fact(DRIVER_CONTEXT, workload.compute_capability, workload.torch_version)
+    context = workload.driver_context or runtime_fact(
+        DRIVER_CONTEXT, workload.compute_capability, workload.torch_version
+    )
     resident = Range.exact(weights.total_bytes + weights.buffer_bytes + weights.padding_bytes)
     nothing = Range.exact(0)
     allocated = resident + Range.exact(cache) + workspace.bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from gpufit.memory.runtime import RuntimeFact
 from gpufit.records import record
 
 TorchQuantization = Literal[
@@ -28,7 +29,8 @@ class Workload:
 
     ``prompt_tokens`` go in at once (for an encoder-decoder they are the encoder's input, ``new_tokens`` the
     decoder's output); their sum is the context. Encoders see ``prompt_tokens`` alone. ``kv_dtype`` is the
-    cache's format, ``None`` meaning ``dtype``. ``compute_capability`` chooses kernels where the device is known.
+    cache's format, ``None`` meaning ``dtype``. ``compute_capability`` chooses kernels where the device is known, and
+    ``driver_context`` is what was measured on that very device (None: the table's range).
 
     What past measurements need: ``library_version`` and ``torch_version`` of their time (None: the current ones),
     ``quant_kernel`` for the GPTQ kernel that ran, ``all_logits`` for a plain forward call, which keeps every
@@ -44,6 +46,7 @@ class Workload:
     attention: AttentionKernel = "sdpa"
     runtime: Runtime = "transformers"
     compute_capability: tuple[int, int] | None = None
+    driver_context: RuntimeFact | None = None
     tensor_parallel: int = 1  # ranks that share every layer (vLLM); one rank is estimated
     device_total_bytes: int | None = None  # what a runtime chooses its own defaults by
     library_version: str | None = None

@@ -6,6 +6,7 @@ from gpufit.devices.device import Device
 from gpufit.memory.breakdown import Row
 from gpufit.memory.split import CardShare
 from gpufit.memory.workload import Workload
+from gpufit.records import as_dict
 from gpufit.verdict.advise import Option
 from gpufit.verdict.check import Check, Subject
 
@@ -147,5 +148,6 @@ def device_to_dict(device: Device) -> dict[str, object]:
         "architecture": device.architecture,
         "compute_capability": f"{capability[0]}.{capability[1]}" if capability else None,
         "dtypes": list(device.dtypes) if device.dtypes is not None else None,
+        "driver_context": as_dict(device.driver_context) if device.driver_context is not None else None,
         **({"others": [device_to_dict(other) for other in device.others]} if device.others else {}),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gpufit.devices.device import DTYPES_SINCE, Device, DeviceProcess
 from gpufit.devices.probe import ProbeResult
 from gpufit.devices.select import Selection
+from gpufit.records import as_dict
 
 SCHEMA = 1
 
@@ -49,6 +50,7 @@ def device_to_dict(device: Device) -> dict[str, object]:
         "dtypes": None if dtypes is None else list(dtypes),
         "refused_dtypes": None if dtypes is None else [name for name in DTYPES_SINCE if name not in dtypes],
         "processes": None if device.processes is None else [_process(process) for process in device.processes],
+        "driver_context": None if device.driver_context is None else as_dict(device.driver_context),
         "notes": list(device.notes),
     }
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gpufit.records import as_dict
 from gpufit.render.check_json import SCHEMA
 from gpufit.verdict.listing import Listed
 
 
 def list_to_dict(listed: Iterable[Listed]) -> dict[str, object]:
     """Everything ``gpufit list`` knows; the fit's fields are null where no device was asked about."""
-    return {"schema": SCHEMA, "ok": True, "models": [_row(row) for row in listed]}
+    rows = tuple(listed)
+    context = next((row.option.device.driver_context for row in rows if row.option), None)
+    return {
+        "schema": SCHEMA,
+        "ok": True,
+        "models": [_row(row) for row in rows],
+        "driver_context": as_dict(context) if context is not None else None,
+    }
 
 
 def _row(row: Listed) -> dict[str, object]:

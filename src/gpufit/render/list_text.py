@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpufit.render.text import Screen, table
+from gpufit.render.text import Screen, table, wrap
 from gpufit.units import format_count, format_gib
+from gpufit.verdict.driver_context import context_notes
 from gpufit.verdict.listing import Listed
 
 _STYLE = {"fits": "green", "tight": "yellow"}
@@ -37,7 +38,8 @@ def render_list(listed: Sequence[Listed], screen: Screen) -> list[str]:
     for row, line in zip(listed, lines[1:], strict=True):
         style = _STYLE.get(row.option.verdict) if row.option else "red"
         painted.append(screen.paint(line, style) if style and style != "green" else line)
-    return painted
+    said = next((context_notes(row.option.workload.driver_context) for row in listed if row.option), ())
+    return [*painted, *(line for note in said for line in wrap(f"note: {note}", screen.width, "      "))]
 
 
 def _plain(listed: Sequence[Listed], screen: Screen) -> list[str]:

@@ -38,8 +38,11 @@ def render_measured(measured: Measured, screen: Screen) -> list[str]:
     if len(rows) > 1:
         lines += ["", *table(rows, right=(2, 3, 4))]
     lines += ["", *speed] if (speed := [line for stage in m.stages if (line := _speed(stage))]) else []
-    if m.context_bytes is not None:
-        lines.append(f"the driver's context on this device takes {format_bytes(m.context_bytes)}")
+    if m.context_bytes is not None and m.most_context_bytes is not None:
+        lines.append(
+            f"driver context: {format_bytes(m.context_bytes)} at the first touch, {format_bytes(m.most_context_bytes)} "
+            "with the kernels that ran"
+        )
     lines += _what_stopped(m, screen)
     if measured.changes:
         lines += ["smallest changes that fit, by the estimate:", *(f"  {change}" for change in measured.changes)]
@@ -109,7 +112,10 @@ def measured_to_dict(measured: Measured) -> dict[str, Any]:
         "stopped_in": m.stopped_in or None,
         "message": m.message or None,
         "job": job,
-        "device": {"name": m.device_name, "uuid": m.device_uuid or None, "context_bytes": m.context_bytes},
+        "device": {
+            "name": m.device_name, "uuid": m.device_uuid or None, "context_bytes": m.context_bytes,
+            "most_context_bytes": m.most_context_bytes, "context_by_difference": m.context_by_difference,
+        },
         "versions": dict(m.versions or {}),
         "stages": [{**as_dict(stage), "tokens_per_second": stage.tokens_per_second} for stage in m.stages],
         "last": as_dict(m.last) if m.last else None,

@@ -59,13 +59,18 @@ def training_to_dict(check: TrainingCheck) -> dict[str, object]:
     }
 
 
+_NOT_CHOSEN = (  # what describes a device or how an earlier measurement was made, and is nobody's choice
+    "compute_capability", "driver_context", "library_version", "torch_version", "engine", "keeps_outputs",
+    "steps_in_backward", "expands_keys", "fused_kernels", "compiled", "labels_tokens", "galore_rank",
+)  # fmt: skip
+
+
 def plan_to_dict(plan: TrainingPlan, model_type: str) -> dict[str, object]:
     """The plan with every default filled in."""
     shown = {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in as_dict(plan).items()
-        if key not in ("compute_capability", "library_version", "torch_version", "engine", "keeps_outputs",
-                       "steps_in_backward", "expands_keys", "fused_kernels", "compiled", "labels_tokens", "galore_rank")
+        if key not in _NOT_CHOSEN
     }  # fmt: skip
     shown["weight_dtype"] = plan.base_dtype
     shown["adapter_dtype"] = (plan.adapter_dtype or "fp32") if plan.trains_adapters else None

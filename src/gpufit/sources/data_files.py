@@ -1,11 +1,15 @@
-"""Where gpufit's own tables lie: inside the package when installed, at the repository root in a source checkout."""
+"""Where gpufit's own tables lie (in the package, or at the root of a source checkout) and its records."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from gpufit.errors import BadFile
 
+MEASUREMENTS, CONTEXTS = "measurements.csv", "contexts.json"
+"""The local record of ``gpufit measure``: whole runs, and the driver's part of a process by device."""
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -20,3 +24,15 @@ def data_file(name: str) -> Path:
         if candidate.is_file():
             return candidate
     raise BadFile(f"gpufit's own file {name} is missing", hint="reinstall gpufit")
+
+
+def user_data_dir(environ: Mapping[str, str]) -> Path:
+    """Where what was measured on this machine is kept: ``$XDG_DATA_HOME/gpufit``.
+
+    >>> user_data_dir({"XDG_DATA_HOME": "/home/ada/data"}).as_posix()
+    '/home/ada/data/gpufit'
+    """
+    place = environ.get("XDG_DATA_HOME", "")
+    if not os.path.isabs(place):  # the XDG rules: a relative path is ignored
+        place = os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".local", "share")
+    return Path(place, "gpufit")

@@ -12,6 +12,7 @@ from gpufit.facts.kernels import attention_kernels
 from gpufit.memory.solve import with_context
 from gpufit.memory.workload import Workload
 from gpufit.records import replace
+from gpufit.verdict.driver_context import measured_context
 from gpufit.verdict.vendors import choose_sdpa
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def _several(adviser: Adviser, w: Workload, cards: Cards, say: str) -> Iterator[
 def _on(adviser: Adviser, w: Workload, cards: Cards, say: str) -> Iterator[Option]:
     """The workload on each card, or each number of them, that can run it."""
     for card in cards:
-        asked = replace(w, compute_capability=card.compute_capability)
+        asked = replace(w, compute_capability=card.compute_capability, driver_context=measured_context(card))
         if not adviser.serves(card, asked):
             continue
         try:

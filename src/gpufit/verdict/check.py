@@ -18,6 +18,7 @@ from gpufit.records import record
 from gpufit.units import format_gib
 from gpufit.verdict.advise import Adviser, Option
 from gpufit.verdict.budget import Budget, make_budget
+from gpufit.verdict.driver_context import context_notes
 from gpufit.verdict.judge import Verdict
 from gpufit.verdict.needs import LOADABLE, STORED
 
@@ -112,7 +113,8 @@ def check_fit(
             subject=subject, workload=workload, device=device, budget=budget, estimate=own, share=share, asked=asked,
             breakdown=break_down(own, share.fullest), longest_context_tokens=None, largest_batch=None,
             recommendation=None, alternatives=(), formats=weights_by_format(subject.architecture),
-            notes=(*subject.notes, *subject.architecture.notes, *device.notes, *notes, _how_to_know(subject)),
+            notes=(*subject.notes, *subject.architecture.notes, *device.notes, *notes, _how_to_know(subject),
+                   *context_notes(workload.driver_context)),
         )  # fmt: skip
     longest, largest = adviser.longest_context(workload), adviser.largest_batch(workload)
     best = adviser.best_precision(workload)
@@ -124,7 +126,8 @@ def check_fit(
         recommendation=best,
         alternatives=adviser.changes(workload, larger) if asked.verdict == "no" else (),
         formats=_formats(subject.architecture, workload),
-        notes=(*subject.notes, *subject.architecture.notes, *device.notes, *notes, *_shorter_ones(adviser, asked)),
+        notes=(*subject.notes, *subject.architecture.notes, *device.notes, *notes, *_shorter_ones(adviser, asked),
+               *context_notes(workload.driver_context)),
         runtime_plan=_plan_runtime(subject, own, budget, longest, largest),
         recommended_plan=None if best is None or best.workload == workload else _plan_best(subject, adviser, best),
     )  # fmt: skip

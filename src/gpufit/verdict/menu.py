@@ -18,16 +18,23 @@ from gpufit.memory.curve import Curve
 from gpufit.memory.ranges import Range
 from gpufit.memory.solve import context_curve, context_peaks, window_tokens
 from gpufit.memory.workload import Workload
-from gpufit.records import replace
+from gpufit.records import as_dict, replace
 from gpufit.verdict.advise import Adviser, Option, choose, weigh_needs
 from gpufit.verdict.budget import make_budget
+from gpufit.verdict.driver_context import measured_context
 from gpufit.verdict.plan import Request, pictures_asked, plan_tokens, plan_workload
 
 _ENDLESS = 1 << 62  # a budget that nothing exceeds
 
 
+def kind_of(device: Device) -> list[Any]:
+    """All that a menu depends on of a device, in values that JSON can write: cards of one kind share their menus."""
+    measured = as_dict(device.driver_context) if device.driver_context else None
+    return [device.compute_capability, device.count, device.vendor, device.architecture, measured]
+
+
 class Menus:
-    """The menus of one kind of card (compute capability and number) and one batch size."""
+    """The menus of one kind of card (``kind_of``) and one batch size."""
 
     def __init__(self, kept: dict[str, Any] | None = None, *, whole: bool = True) -> None:
         """``kept`` is that of an earlier Menus for the same models, kind of card and batch.
@@ -135,6 +142,7 @@ class Menu:
             workload = Workload(
                 prompt_tokens=prompt, new_tokens=new_tokens, batch=self._request.batch, dtype=one["dtype"],
                 quant=one["quant"], attention=one["attention"], compute_capability=self._device.compute_capability,
+                driver_context=measured_context(self._device),
                 images=int(0 < self.kept["picture_tokens"] < prompt),
             )  # fmt: skip
             curve = context_curve(

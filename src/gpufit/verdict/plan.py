@@ -12,6 +12,7 @@ from gpufit.facts.kernels import attention_kernels
 from gpufit.memory.kv_cache import KV_DTYPES
 from gpufit.memory.workload import ATTENTION_KERNELS, QUANTIZATIONS, AttentionKernel, Quantization, Runtime, Workload
 from gpufit.records import record
+from gpufit.verdict.driver_context import measured_context
 from gpufit.verdict.needs import STORED
 from gpufit.verdict.vendors import check_attention, check_quant, choose_sdpa, quant_support, vendor_notes
 
@@ -69,6 +70,7 @@ def plan_workload(
         kv_dtype=_plan_cache(request.kv_dtype),
         attention=plan_attention(architecture, device, request.attention, notes.append),
         compute_capability=device.compute_capability if device else None,
+        driver_context=measured_context(device),
         images=_plan_images(architecture, request.images, prompt),
     )
     return workload, (*notes, *vendor_notes(device))

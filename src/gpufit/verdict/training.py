@@ -12,6 +12,7 @@ from gpufit.memory.training.plan import TrainingPlan
 from gpufit.records import record
 from gpufit.verdict.budget import Budget, make_budget
 from gpufit.verdict.check import Subject
+from gpufit.verdict.driver_context import context_notes
 from gpufit.verdict.judge import Verdict
 from gpufit.verdict.training_advise import TrainingAdviser, TrainingOption
 
@@ -58,5 +59,6 @@ def check_training(
         largest_micro_batch=adviser.largest_micro_batch(plan),
         longest_seq_tokens=adviser.longest_seq(plan),
         alternatives=adviser.changes(plan, larger) if asked.verdict == "no" else (),
-        notes=(*subject.notes, *subject.architecture.notes, *device.notes, *notes),
+        notes=(*subject.notes, *subject.architecture.notes, *device.notes, *notes,
+               *context_notes(plan.driver_context)),
     )  # fmt: skip

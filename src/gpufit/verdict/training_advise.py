@@ -13,6 +13,7 @@ from gpufit.memory.training.estimate import TrainingEstimate, estimate_training
 from gpufit.memory.training.plan import ALL_LINEAR, LORA_DEFAULT_TARGETS, Precision, TrainingPlan
 from gpufit.records import record, replace
 from gpufit.verdict.budget import Budget, make_budget
+from gpufit.verdict.driver_context import measured_context
 from gpufit.verdict.judge import Verdict, judge
 
 MOST_CHANGES = 4
@@ -181,7 +182,8 @@ class TrainingAdviser:
             if plan.compute_dtype == "bf16" and capability < (8, 0):
                 continue
             adviser = TrainingAdviser(self.architecture, card, make_budget(card, self.budget.reserve_bytes))
-            option = adviser._try(replace(plan, compute_capability=capability), f"a larger card: {card.name}", beside)
+            asked = replace(plan, compute_capability=capability, driver_context=measured_context(card))
+            option = adviser._try(asked, f"a larger card: {card.name}", beside)
             if option is not None and option.verdict != "no":
                 yield option
                 return

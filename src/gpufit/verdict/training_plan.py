@@ -29,6 +29,7 @@ from gpufit.memory.training.plan import (
 )
 from gpufit.memory.workload import Quantization
 from gpufit.records import record
+from gpufit.verdict.driver_context import measured_context
 from gpufit.verdict.plan import plan_attention, plan_dtype, plan_quant
 
 T = TypeVar("T", bound=str)
@@ -113,6 +114,7 @@ def plan_training(
         sharding=sharding,
         offload=offload,
         compute_capability=device.compute_capability if device else None,
+        driver_context=measured_context(device),
     )  # fmt: skip
     if prepare and request.checkpointing is None:
         notes.append("prepare_model_for_kbit_training turns checkpointing on")

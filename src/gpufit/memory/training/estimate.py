@@ -93,7 +93,7 @@ def estimate_training(architecture: Architecture, plan: TrainingPlan) -> Trainin
 
     fact = runtime_fact(CUBLAS_WORKSPACE, plan.compute_capability)
     workspace = sum((fact.bytes for _ in range(WORKSPACES - 1)), fact.bytes)
-    context = runtime_fact(DRIVER_CONTEXT, plan.compute_capability, plan.torch_version)
+    context = plan.driver_context or runtime_fact(DRIVER_CONTEXT, plan.compute_capability, plan.torch_version)
     collectives = COLLECTIVES if plan.gpus > 1 and plan.sharding != "pipeline" else Range(0, 0, 0)
     allocated = Range.exact(rank.lasting_bytes + phase.above_bytes) + workspace + _unsplit(architecture)
     slack = training_slack(phases)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from gpufit.memory.runtime import RuntimeFact
 from gpufit.memory.workload import AttentionKernel, Quantization
 from gpufit.records import record
 
@@ -71,6 +72,8 @@ class TrainingPlan:
     ``packing`` means that sequences are filled without padding, so that no mask is made. ``labels_tokens`` is the
     decoder's length of an encoder-decoder (None: ``seq``).
 
+    ``driver_context`` is what was measured on this very device (None: the table's range).
+
     The last fields describe how past measurements were made: versions of the libraries (None: the current ones), the
     ``engine`` whose modelling code ran, fused norm/rotary/MLP kernels, ``torch.compile``. ``keeps_outputs`` is True for
     a loop that holds the model's output, and with it the logits, until the next step; the Trainer does not.
@@ -103,6 +106,7 @@ class TrainingPlan:
     offload: Offload = "none"
     galore_rank: int = 128
     compute_capability: tuple[int, int] | None = None
+    driver_context: RuntimeFact | None = None
     library_version: str | None = None
     torch_version: str | None = None
     engine: Engine = "transformers"
