@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gpufit.facts.read import parse_config
+from gpufit.memory.kv_cache import count_cache
 from gpufit.memory.workload import Workload
 from gpufit.render.code import auto_class, loading_code
 from gpufit.verdict.check import Subject
@@ -81,6 +82,44 @@ def test_a_quantized_cache_and_several_cards_are_written_out() -> None:
     assert 'device_map="auto"' in code
     assert '"cache_implementation": "quantized"' in code
     ast.parse(code)
+
+
+@pytest.mark.real
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kv_dtype", ["fp8", "int8", "int4"])
+def test_the_cache_of_the_program_is_made_and_has_the_counted_bytes(kv_dtype: str, tmp_path: Any) -> None:
+    """The very lines of ``--code`` generate 40 tokens after 200, and the cache object holds what was counted."""
+    torch = pytest.importorskip("torch", reason="the measure extra is not installed")
+    transformers = pytest.importorskip("transformers", reason="the measure extra is not installed")
+    if kv_dtype != "fp8":
+        pytest.importorskip("hqq", reason="the library of the cache in int8 and int4 is not installed")
+    settings = {key: value for key, value in TINY["llama"].items() if key not in ("model_type", "architectures")}
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**settings, pad_token_id=0))
+    model.save_pretrained(tmp_path)
+    work = Workload(prompt_tokens=200, new_tokens=39, batch=2, dtype="bf16", kv_dtype=kv_dtype)
+    code = loading_code(subject("llama", str(tmp_path)), work).replace('device_map="cuda"', 'device_map="cpu"')
+    scope: dict[str, Any] = {}
+    exec("\n".join(line for line in code.splitlines() if not line.startswith("tokenizer")), scope)
+    out = scope["model"].generate(
+        torch.ones(2, 200, dtype=torch.long), min_new_tokens=40, max_new_tokens=40, do_sample=False,
+        return_dict_in_generate=True, **scope["cache_options"],
+    )  # fmt: skip
+    assert type(out.past_key_values).__name__ == "QuantizedCache"
+    held = {
+        tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes()
+        for layer in out.past_key_values.layers
+        for value in vars(layer).values()
+        for tensor in _tensors(value, torch)
+    }
+    assert sum(held.values()) == count_cache(subject("llama").architecture, work)
+
+
+def _tensors(value: Any, torch: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part, torch)
 
 
 @pytest.mark.real

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import gpufit
+from gpufit.errors import UsageError
 
 
 def changes(model: str, **asked: Any) -> list[str]:
@@ -73,6 +74,34 @@ def test_cards_of_another_kind_are_no_part_of_a_change() -> None:
     assert found.device.name == "A10"
     assert [(other.name, other.index) for other in found.device.others] == [("Tesla T4", 0), ("A10", 2)]
     assert [option.change for option in found.alternatives if "here" in option.change] == []
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "offered"),
+    [
+        ("llama-2-7b", {"gpu": "t4"}, True),
+        ("gemma-2-9b", {"vram": 18}, False),  # every second layer has a window
+        ("llama-2-7b", {"gpu": "t4", "runtime": "vllm"}, False),  # its kernels begin at compute capability 8.0
+        ("llama-2-7b", {"gpu": "a4000", "vram": "15GiB", "runtime": "vllm"}, True),
+    ],
+)
+def test_a_cache_in_eight_bits_is_offered_where_it_can_be_had(model: str, asked: dict[str, Any], offered: bool) -> None:
+    assert any("8-bit cache" in change for change in changes(model, context=4096, **asked)) == offered
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "words"),
+    [
+        ("llama-2-7b", {"kv_dtype": "fp32"}, "the model's own fp16"),
+        ("gemma-2-9b", {"kv_dtype": "int8"}, "layer attends to all tokens"),
+        ("t5-small", {"kv_dtype": "fp8"}, "layer attends to all tokens"),
+        ("bert-base-uncased", {"kv_dtype": "fp8"}, "keeps no cache"),
+        ("llama-2-7b", {"kv_dtype": "fp8", "runtime": "vllm"}, "needs compute capability 8.0"),
+    ],
+)
+def test_a_cache_that_the_runtime_cannot_keep_is_refused(model: str, asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        gpufit.check(model, gpu="t4", environ={}, **asked)
 
 
 def test_heads_that_many_cards_cannot_share_are_no_failure_of_one() -> None:

@@ -71,7 +71,7 @@ Quant = Annotated[
 KvDtype = Annotated[
     str | None,
     typer.Option(
-        help="The cache's format: fp16, bf16, fp32, fp8, int8, int4.",
+        help="A smaller cache: fp8, int8, int4; with vllm fp8, with llama.cpp its own types (q8_0, q4_0).",
         autocompletion=complete_word("memory.kv_cache", "KV_DTYPES"),
     ),
 ]

@@ -24,7 +24,7 @@ class CacheFormat:
     """
 
     bits: int
-    group: int = 0  # 0: one scale for the whole tensor, too small to count
+    group: int = 0  # 0: one scale for the whole tensor
     residual_tokens: int = 0
 
 
@@ -35,6 +35,18 @@ CACHE_FORMATS: dict[str, CacheFormat] = {
     "int4": CacheFormat(bits=4, group=64, residual_tokens=128),
 }
 KV_DTYPES: tuple[str, ...] = ("fp32", "fp16", "bf16", *CACHE_FORMATS)
+_SCALE_BYTES = 4  # fp8: one fp32 scale for the keys and one for the values of a layer
+
+
+def packs_cache(architecture: Architecture) -> bool:
+    """Whether transformers keeps this model's cache in 8 or 4 bits: a decoder whose every layer sees all tokens.
+
+    Source: transformers 5.23.0, QuantizedCache, which takes ``full_attention`` layers alone, and generate, which gives
+    an encoder-decoder none. Cross-attention to pictures reads keys that such a cache does not hold (mllama).
+    """
+    return bool(architecture.cache) and all(
+        layers.kind in ("full", "latent") and not layers.state and not layers.index_dim for layers in architecture.cache
+    )
 
 
 def count_cache(architecture: Architecture, workload: Workload, *, after_prefill: bool = False) -> int:
@@ -49,7 +61,15 @@ def count_cache(architecture: Architecture, workload: Workload, *, after_prefill
     total = sum(
         count_layers(layers, architecture, workload, after_prefill=after_prefill) for layers in architecture.cache
     )
-    return workload.batch * total
+    return workload.batch * total + _scales(architecture, workload)
+
+
+def _scales(architecture: Architecture, workload: Workload) -> int:
+    """The scales of a cache that has one for each whole tensor, whatever the batch."""
+    stored = CACHE_FORMATS.get(workload.kv_dtype or "")
+    if stored is None or stored.group:
+        return 0
+    return 2 * _SCALE_BYTES * sum(layers.layers for layers in architecture.cache if layers.kind != "cross")
 
 
 def count_layers(

@@ -22,7 +22,6 @@ SERVED_FORMATS: dict[str, tuple[tuple[Quantization, tuple[int, int]], ...]] = {
         ("gguf-q4_k_m", (0, 0)), ("gguf-q3_k_m", (0, 0)),
     ),
 }  # fmt: skip
-SMALLER_CACHE: dict[str, str] = {"vllm": "fp8", "llama.cpp": "q8_0"}
 
 
 @record

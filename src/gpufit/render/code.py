@@ -119,8 +119,9 @@ def loading_code(subject: Subject, workload: Workload, devices: int = 1, *, vend
     ]
     cache = _CACHE_CONFIG.get(workload.kv_dtype or "")
     if cache and subject.architecture.generates:
+        needs = " (pip install hqq)" if "hqq" in cache else ""
         lines += [
-            "# pass these to model.generate() for the quantized cache",
+            f"# for the {workload.kv_dtype} cache{needs}: model.generate(..., **cache_options)",
             f'cache_options = {{"cache_implementation": "quantized", "cache_config": {cache}}}',
         ]
     return "\n".join(lines) + "\n"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gpufit.devices.device import Device
 from gpufit.errors import Unsupported, UsageError
 from gpufit.facts.kernels import attention_kernels
+from gpufit.memory.kv_cache import packs_cache
 from gpufit.memory.solve import with_context
 from gpufit.memory.workload import Workload
 from gpufit.records import replace
@@ -81,8 +82,8 @@ def _less_work(adviser: Adviser, w: Workload, prefix: str = "") -> Iterator[Opti
     say = f"{prefix} and " if prefix else ""
     if w.batch > 1 and (batch := adviser.largest_batch(w)):
         yield adviser.weigh(replace(w, batch=min(batch, w.batch)), f"{say}batch {min(batch, w.batch):,}")
-    if w.kv_dtype is None and adviser.architecture.cache:
-        smaller = _smaller_cache(w)
+    smaller = _smaller_cache(adviser, w)
+    if w.kv_dtype is None and smaller is not None:
         yield adviser.weigh(replace(w, kv_dtype=smaller), f"{say}8-bit cache ({smaller})")
     shorter = _shorter(adviser, w)
     if shorter is not None:
@@ -160,10 +161,13 @@ def _one_of_each_size(cards: Cards) -> Cards:
     return tuple({(card.total_bytes, card.compute_capability): card for card in reversed(cards)}.values())[::-1]
 
 
-def _smaller_cache(workload: Workload) -> str:
-    """The runtime's 8-bit cache."""
-    if workload.runtime == "transformers":
-        return "fp8"
-    from gpufit.memory.serving import SMALLER_CACHE
+def _smaller_cache(adviser: Adviser, w: Workload) -> str | None:
+    """The 8-bit cache that the runtime has for this model and card; None where it has none, or nobody knows."""
+    if not adviser.architecture.cache:
+        return None
+    if w.runtime == "transformers":
+        casts = adviser.device.vendor in ("NVIDIA", "AMD", None)  # to and from 8-bit floats, on any generation
+        return "fp8" if casts and packs_cache(adviser.architecture) else None
+    from gpufit.verdict.serving import smaller_cache
 
-    return SMALLER_CACHE[workload.runtime]
+    return smaller_cache(w.runtime, adviser.device)

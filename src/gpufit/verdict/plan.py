@@ -9,7 +9,7 @@ from gpufit.errors import UnknownName, Unsupported, UsageError
 from gpufit.facts.architecture import Architecture
 from gpufit.facts.dtypes import parse_dtype
 from gpufit.facts.kernels import attention_kernels
-from gpufit.memory.kv_cache import KV_DTYPES
+from gpufit.memory.kv_cache import CACHE_FORMATS, KV_DTYPES, packs_cache
 from gpufit.memory.workload import ATTENTION_KERNELS, QUANTIZATIONS, AttentionKernel, Quantization, Runtime, Workload
 from gpufit.records import record
 from gpufit.verdict.driver_context import measured_context
@@ -61,13 +61,14 @@ def plan_workload(
     if request.runtime != "transformers":
         return _plan_served(architecture, device, request, prompt, new_tokens)
     quant = plan_quant(architecture, device, request.quant, notes.append)
+    dtype = plan_dtype(architecture, device, request.dtype, quant, notes.append)
     workload = Workload(
         prompt_tokens=prompt,
         new_tokens=new_tokens,
         batch=request.batch,
-        dtype=plan_dtype(architecture, device, request.dtype, quant, notes.append),
+        dtype=dtype,
         quant=quant,
-        kv_dtype=_plan_cache(request.kv_dtype),
+        kv_dtype=_plan_cache(architecture, dtype, request.kv_dtype),
         attention=plan_attention(architecture, device, request.attention, notes.append),
         compute_capability=device.compute_capability if device else None,
         driver_context=measured_context(device),
@@ -258,10 +259,28 @@ def _stored_quant(architecture: Architecture, device: Device | None, note: Calla
     return quant
 
 
-def _plan_cache(wanted: str | None) -> str | None:
-    if wanted is None or wanted.lower() in KV_DTYPES:
-        return wanted.lower() if wanted else None
-    raise UnknownName.among("cache format", wanted, KV_DTYPES, hint=f"--kv-dtype takes {', '.join(KV_DTYPES)}")
+def _plan_cache(architecture: Architecture, dtype: str, wanted: str | None) -> str | None:
+    """The cache as asked: transformers keeps it as computed, or packed where it can. None for the model's own dtype."""
+    if wanted is None or wanted.lower() == dtype:
+        return None
+    found = wanted.lower()
+    if found not in KV_DTYPES:
+        raise UnknownName.among("cache format", wanted, KV_DTYPES, hint=f"--kv-dtype takes {', '.join(KV_DTYPES)}")
+    if found not in CACHE_FORMATS:
+        packed = ", ".join(CACHE_FORMATS)
+        raise UsageError(
+            f"transformers keeps the cache in the model's own {dtype}, not in {found}",
+            hint=f"--dtype {found} changes both; --kv-dtype takes {packed}",
+        )
+    if not architecture.cache:
+        raise UsageError(f"{architecture.model_type} keeps no cache", hint="leave --kv-dtype out")
+    if not packs_cache(architecture):
+        raise Unsupported(
+            f"transformers keeps no {found} cache for {architecture.model_type}: it has one for decoders whose every "
+            "layer attends to all tokens",
+            hint="leave --kv-dtype out",
+        )
+    return found
 
 
 def plan_attention(

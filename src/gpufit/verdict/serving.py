@@ -12,6 +12,7 @@ from gpufit.records import replace
 # What `vllm serve` loads: online (fp8, bitsandbytes) or as a checkpoint is stored
 _VLLM_FORMATS = frozenset({"none", "stored", "fp8", "mxfp4", "gptq-int4-g128", "awq-int4-g128", "bnb-nf4"})
 _VLLM_CACHES = ("fp16", "bf16", "fp8")  # --kv-cache-dtype auto or fp8, config/cache.py
+_FP8_CACHE_SINCE = (8, 0)
 
 
 def gguf_quantization(wanted: str | None) -> Quantization | None:
@@ -68,6 +69,22 @@ def check_served(workload: Workload, **given: str | int | None) -> None:
         raise Unsupported(f"llama.cpp does not load {workload.quant}", hint=f"use {', '.join(GGUF_QUANTIZATIONS)}")
 
 
+def smaller_cache(runtime: str, device: Device) -> str | None:
+    """The runtime's 8-bit cache where this card runs it.
+
+    >>> smaller_cache("vllm", Device(name="T4", source="given", compute_capability=(7, 5))) is None
+    True
+    """
+    if runtime == "llama.cpp":
+        return "q8_0"
+    return "fp8" if _stores_fp8(device) else None
+
+
+def _stores_fp8(device: Device) -> bool:
+    """vLLM 0.33.0: FlashInfer from compute capability 8.0 on (supports_compute_capability), else Triton from 8.9 on."""
+    return device.compute_capability is None or device.compute_capability >= _FP8_CACHE_SINCE
+
+
 def for_device(workload: Workload, device: Device) -> Workload:
     """The workload with what a runtime reads off the device: its size, its generation, and in vLLM the ranks."""
     return replace(
@@ -77,7 +94,8 @@ def for_device(workload: Workload, device: Device) -> Workload:
 
 
 def refuse_unknown(architecture: Architecture, device: Device | None, workload: Workload) -> None:
-    """Raises Undecided for a family that has no reader, and Unsupported for llama.cpp on several devices.
+    """Raises Undecided for a family that has no reader; Unsupported for llama.cpp on several devices, or a cache in
+    fp8 where vLLM has no kernel for it.
 
     What a server profiles follows the family's blocks, and transformers told its tensors alone.
     """
@@ -85,6 +103,12 @@ def refuse_unknown(architecture: Architecture, device: Device | None, workload: 
         raise Undecided(
             f"gpufit does not know how {workload.runtime} runs {architecture.model_type}",
             hint="--runtime transformers gives a lower bound",
+        )
+    if workload.runtime == "vllm" and workload.kv_dtype == "fp8" and device is not None and not _stores_fp8(device):
+        own = device.compute_capability or (0, 0)
+        raise Unsupported(
+            f"vLLM's fp8 cache needs compute capability 8.0, and {device.name} has {own[0]}.{own[1]}",
+            hint="leave --kv-dtype out",
         )
     if workload.runtime == "llama.cpp" and device is not None and device.count > 1:
         raise Unsupported(
