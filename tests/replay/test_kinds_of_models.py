@@ -47,6 +47,7 @@ DECODE, ENCODE, TRANSLATE = ["prefill", "decode"], ["encode"], ["encode", "prefi
         pytest.param(SMALL["bert"], ENCODE, id="encoder"),
         pytest.param(SMALL["bart"], TRANSLATE, id="encoder-decoder"),
         pytest.param(SEEING["WhisperForConditionalGeneration"], TRANSLATE, id="speech"),
+        pytest.param(SEEING["Wav2Vec2ForCTC"], ENCODE, id="speech without a decoder"),
         pytest.param(SEEING["LlavaForConditionalGeneration"], DECODE, id="vision-language"),
         pytest.param(SEEING["CLIPModel"], ENCODE, id="vision"),
     ],
@@ -120,6 +121,13 @@ def test_the_class_is_the_one_that_the_estimate_takes_where_the_configuration_na
     named = SEEING["LlavaForConditionalGeneration"]
     unnamed = {key: value for key, value in named.items() if key != "architectures"}
     assert [p.peak for p in replay_config(unnamed, WORK).phases] == [p.peak for p in replay_config(named, WORK).phases]
+
+
+def test_a_waveform_is_as_long_as_makes_the_prompts_positions() -> None:
+    """Kernels 5, 3, 2 and strides 3, 2, 2: 12 positions take 11·2 + 2 = 24, 23·2 + 3 = 49, 48·3 + 5 = 149 values."""
+    replay = replay_config(SEEING["Wav2Vec2ForCTC"], WORK)
+    assert replay.recording.events[0].bytes == 2 * 149
+    assert not any("decode" in note for note in replay.notes)
 
 
 def test_a_training_step_holds_states_saved_activations_and_gradients() -> None:

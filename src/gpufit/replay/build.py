@@ -58,7 +58,8 @@ def _construct(model_class: Any, config: Any, dtype: str, attention: AttentionKe
     name = "eager" if attention == "eager" else "sdpa"
     try:
         with torch.device("meta"):
-            return model_class._from_config(config, dtype=getattr(torch, TORCH_NAME[dtype]), attn_implementation=name)
+            model = model_class._from_config(config, dtype=getattr(torch, TORCH_NAME[dtype]), attn_implementation=name)
+        return model.to("meta")  # torch.Tensor(n), as wav2vec 2.0 makes a parameter, heeds no default device
     except (ValueError, TypeError, AttributeError, ImportError) as problem:
         if name == "sdpa" and "does not support an attention implementation" in str(problem):
             return _construct(model_class, config, dtype, "eager")

@@ -81,9 +81,10 @@ def _replay_config(
                 model, prompt=workload.prompt_tokens, new=workload.new_tokens, batch=workload.batch,
                 capability=capability,
             )  # fmt: skip
-            notes.append(
-                "decode is the last step, over a cache filled at once: reserved bytes of growing it are not shown"
-            )
+            if any(phase.name == "decode" for phase in recording.phases):
+                notes.append(
+                    "decode is the last step, over a cache filled at once: reserved bytes of growing it are not shown"
+                )
     say("walking the allocator")
     forms = {} if training is not None else closed_forms(_architecture(raw), workload)
     kind = f"training, {training.kind}" if training else "inference"

@@ -1,7 +1,8 @@
-"""Inputs of a model's own kind: token ids, and frames or pictures where it hears or sees."""
+"""Inputs of a model's own kind: token ids, and frames, sound or pictures where it hears or sees."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ def token_ids(batch: int, tokens: int, device: str) -> torch.Tensor:
 def model_inputs(model: Any, *, prompt: int, batch: int, device: str) -> dict[str, torch.Tensor]:
     """What a plain forward pass (or an encoder) takes.
 
-    Speech encoders take their full window of frames whatever the prompt. Models that match pictures with text, and
-    picture encoders, take one picture a sequence; models that generate take text alone.
+    Speech encoders take their full window of frames whatever the prompt; those that hear a waveform take as much of it
+    as makes ``prompt`` positions. Models that match pictures with text, and picture encoders, take one picture a
+    sequence; models that generate take text alone.
     """
     import torch
 
@@ -29,6 +31,9 @@ def model_inputs(model: Any, *, prompt: int, batch: int, device: str) -> dict[st
         spectrogram = (batch, config.num_mel_bins, frames)
         inputs = {"input_features": torch.zeros(spectrogram, dtype=model.dtype, device=device)}
         return inputs if model.can_generate() else {**inputs, "decoder_input_ids": token_ids(batch, 1, device)}
+    if model.main_input_name == "input_values" and hasattr(config, "conv_kernel"):
+        samples = waveform_samples(prompt, config.conv_kernel, config.conv_stride)
+        return {"input_values": torch.zeros((batch, samples), dtype=model.dtype, device=device)}
     inputs = {}
     vision = getattr(config, "vision_config", None)
     if model.main_input_name == "pixel_values" or (vision is not None and not model.can_generate()):
@@ -44,3 +49,18 @@ def model_inputs(model: Any, *, prompt: int, batch: int, device: str) -> dict[st
     if config.is_encoder_decoder and not model.can_generate():
         inputs["decoder_input_ids"] = token_ids(batch, prompt, device)
     return inputs
+
+
+def waveform_samples(positions: int, kernels: Sequence[int], strides: Sequence[int]) -> int:
+    """The shortest waveform whose convolutions, without padding, leave that many positions.
+
+    wav2vec 2.0's seven convolutions have strides of 320 together, and 400 samples make one position:
+
+    >>> kernels, strides = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
+    >>> waveform_samples(1, kernels, strides), waveform_samples(2, kernels, strides)
+    (400, 720)
+    """
+    samples = positions
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        samples = (samples - 1) * stride + kernel
+    return samples

@@ -120,6 +120,29 @@ def _pack_4bit(module: Any, compute: torch.dtype, *, nested: bool) -> None:
     module.quant_state = state
 
 
+def bitsandbytes_inside(device_type: str) -> dict[Any, Callable[..., Any]]:
+    """bitsandbytes' operators on real tensors, called so that the tracker sees what they allocate inside.
+
+    A dispatch mode sees an operator's results alone. On the processor the kernels are Python (backends/cpu/ops.py,
+    backends/default/ops.py): called by the device's key, past the mode's, they run their operations under the mode.
+    Empty unless bitsandbytes is imported.
+    """
+    import sys
+
+    if "bitsandbytes" not in sys.modules:
+        return {}
+    import torch
+
+    kernel = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, device_type.upper()))
+
+    def opened(operator: Any) -> Callable[..., Any]:
+        return lambda *args, **kwargs: operator.redispatch(kernel, *args, **kwargs)
+
+    packets = [getattr(torch.ops.bitsandbytes, name) for name in dir(torch.ops.bitsandbytes)]
+    operators = [getattr(p, name) for p in packets for name in getattr(p, "overloads", list)()]
+    return {operator: opened(operator) for operator in operators}
+
+
 def fused_rows(capability: tuple[int, int]) -> int:
     """The most rows that the fused 4-bit kernel takes; more are multiplied with a dequantized weight.
 

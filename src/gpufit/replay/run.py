@@ -56,12 +56,13 @@ def record_training(
 
 
 def make_tracker(device_type: str, capability: Capability | None) -> Tracker:
-    """A tracker with the rules that tensors without data need."""
+    """A tracker with the rules that tensors without data need; for real ones, what opens bitsandbytes' operators."""
+    from gpufit.replay.quantized import bitsandbytes_inside, bitsandbytes_rules
+
     if device_type != "meta":
-        return Tracker(device_type)
+        return Tracker(device_type, bitsandbytes_inside(device_type))
     from gpufit.replay.cuda_ops import kernel_rules
     from gpufit.replay.data_rules import data_rules
-    from gpufit.replay.quantized import bitsandbytes_rules
 
     cuda = {**kernel_rules(), **bitsandbytes_rules(capability)} if capability else {}
     return Tracker(device_type, {**data_rules(), **cuda})
