@@ -36,6 +36,19 @@ RULES: tuple[Rule, ...] = (
                 "are padded instead"),
     Rule(name="repeated keys", until=(4, 53),
          source="integrations/sdpa_attention.py: repeat_kv in every case; use_gqa_in_sdpa comes later"),
+    Rule(name="repeated keys, flash", until=(4, 48), models=frozenset({"mistral", "mixtral", "phi3", "qwen2",
+         "starcoder2"}),
+         source="models/mistral/modeling_mistral.py, MistralFlashAttention2: repeat_kv, there in 4.45.2; Llama and "
+                "Gemma hand the kernel grouped keys; integrations/flash_attention.py of 4.48.3 does so for all these"),
+    Rule(name="repeated keys, flash", until=(4, 49), models=frozenset({"qwen2_moe"}),
+         source="models/qwen2_moe/modeling_qwen2_moe.py, Qwen2MoeFlashAttention2: repeat_kv, there in 4.48.3"),
+    Rule(name="reentrant checkpoints", until=(5,),
+         source="modeling_utils.py: gradient_checkpointing_kwargs = {'use_reentrant': True}, there in 4.57.6 (line "
+                "3692); False in 5.0.0 (line 3099)"),
+    Rule(name="checkpoints around layers", until=(4, 52),
+         source="models/llama/modeling_llama.py 4.51.3:559, self._gradient_checkpointing_func(decoder_layer.__call__): "
+                "FSDP's unit is inside the checkpoint; from 4.52 on modeling_layers.py, GradientCheckpointingLayer, "
+                "has the checkpoint inside the unit"),
     Rule(name="two caches", until=(4, 42),
          source="generation/utils.py: the step's tuple of keys and values is held until the next one is whole; "
                 "DynamicCache by default since 4.42"),

@@ -61,7 +61,7 @@ def training_to_dict(check: TrainingCheck) -> dict[str, object]:
 
 _NOT_CHOSEN = (  # what describes a device or how an earlier measurement was made, and is nobody's choice
     "compute_capability", "driver_context", "library_version", "torch_version", "engine", "keeps_outputs",
-    "steps_in_backward", "expands_keys", "fused_kernels", "compiled", "labels_tokens", "galore_rank",
+    "steps_in_backward", "expands_keys", "prefetches", "fused_kernels", "compiled", "labels_tokens", "galore_rank",
 )  # fmt: skip
 
 

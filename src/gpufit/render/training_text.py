@@ -158,7 +158,8 @@ def _ranks(check: TrainingCheck, screen: Screen) -> list[str]:
             (
                 f"0 to {len(ranks) - 1}" if alike else str(index), str(layers),
                 format_bytes(rank.weights_bytes + rank.adapters_bytes), format_bytes(rank.gradients_bytes),
-                format_bytes(rank.states_bytes), format_bytes(rank.gathered_bytes + rank.buckets_bytes),
+                format_bytes(rank.states_bytes),
+                format_bytes(rank.gathered_bytes + rank.block_bytes + rank.buckets_bytes),
                 format_bytes(rank.host_bytes),
             )
         )  # fmt: skip

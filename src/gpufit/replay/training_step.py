@@ -26,12 +26,14 @@ class TrainingSetup:
     """What is trained and how. ``adamw`` is torch's default on CUDA: the foreach implementation.
 
     ``full`` trains every parameter in the model's dtype; ``lora`` puts adapters of rank ``lora_rank`` on the modules
-    that peft chooses for the family (or on ``lora_targets``) and freezes the rest; ``lora_dtype`` is peft's fp32.
+    that peft chooses for the family (or on ``lora_targets``) and freezes the rest; adapters are in peft's fp32.
+    ``reentrant`` checkpoints are those of transformers before 5.0.
     """
 
     kind: TrainingKind = "full"
     optimizer: Optimizer = "adamw"
     checkpointing: bool = False
+    reentrant: bool = False
     lora_rank: int = 8
     lora_targets: tuple[str, ...] | str | None = None
 
@@ -72,7 +74,7 @@ def prepare_for_training(model: Any, setup: TrainingSetup) -> Any:
             model.enable_input_require_grads()
         model = peft.get_peft_model(model, config)
     if setup.checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": setup.reentrant})
     return model.train()
 
 

@@ -18,6 +18,7 @@ def training_differences(
     attention: Literal["eager", "sdpa"],
     method: Literal["full", "lora"] = "full",
     checkpointing: bool = False,
+    reentrant: bool = False,
     targets: tuple[str, ...] | None = None,
 ) -> dict[str, float]:
     """How far program and replay lie apart, in percent of the replay's bytes above weights, adapters and states.
@@ -31,11 +32,13 @@ def training_differences(
 
     plan = TrainingPlan(
         method=method, micro_batch=batch, seq=tokens, precision=dtype, attention=attention, lora_targets=targets,
-        checkpointing="full" if checkpointing else "none",
+        checkpointing="full" if checkpointing else "none", library_version="4.57.6" if reentrant else None,
     )  # fmt: skip
     step = micro_step(parse_config(raw), plan, sums_in_place=False)  # as under the replay's dispatch mode
     model = build_model(raw, dtype=dtype, attention=attention)
-    setup = TrainingSetup(kind=method, optimizer="sgd", checkpointing=checkpointing, lora_targets=targets)
+    setup = TrainingSetup(
+        kind=method, optimizer="sgd", checkpointing=checkpointing, reentrant=reentrant, lora_targets=targets
+    )
     recording = record_training(model, setup, tokens=tokens, batch=batch)
     truth = {}
     for phase in recording.phases:

@@ -98,3 +98,12 @@ def test_every_phase_is_what_the_replay_saw(name: str, turn: int) -> None:
         ).items()
     }
     assert {case: percent for case, percent in found.items() if abs(percent) > WORST_PERCENT} == {}
+
+
+@pytest.mark.parametrize(("name", "method"), [("llama-grouped", "lora"), ("gpt2", "full")])
+def test_checkpoints_of_older_releases_with_reentry(name: str, method: Any) -> None:
+    found = training_differences(
+        FAMILIES[name], tokens=TOKENS, batch=BATCH, dtype="bf16", method=method, checkpointing=True, reentrant=True,
+        attention="sdpa",
+    )  # fmt: skip
+    assert {what: percent for what, percent in found.items() if abs(percent) > WORST_PERCENT} == {}

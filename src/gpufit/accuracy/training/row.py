@@ -24,6 +24,7 @@ class TrainingRow:
     grad_accum: int | None
     gpus: int | None
     sharding: str
+    dated: str
 
 
 def parse_training(text: Callable[[str], str], whole: Callable[[str, int], int | None]) -> TrainingRow:
@@ -34,4 +35,5 @@ def parse_training(text: Callable[[str], str], whole: Callable[[str, int], int |
         compute_dtype=text("compute_dtype"), gradient_checkpointing=text("gradient_checkpointing"),
         micro_batch=whole("micro_batch", 1), sequence_length=whole("sequence_length", 1),
         grad_accum=whole("grad_accum", 1), gpus=whole("gpus", 1), sharding=text("sharding"),
+        dated=text("source_commit_or_date"),
     )  # fmt: skip

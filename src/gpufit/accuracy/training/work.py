@@ -18,6 +18,7 @@ from gpufit.facts.quant_formats import MATRIX_PARTS
 from gpufit.memory.training.plan import (
     Checkpointing,
     Engine,
+    Kernels,
     Loss,
     Method,
     Offload,
@@ -32,6 +33,8 @@ from gpufit.memory.workload import AttentionKernel, Quantization
 _TRANSFORMERS = re.compile(r"transformers\s+v?(\d+\.\d+(?:\.\d+)?)")
 _TORCH = re.compile(r"(?<!\w)torch\s+v?(\d+\.\d+(?:\.\d+)?)")
 _COMPILED = re.compile(r"(?<!no )\b(torch\.)?compiled?\b", re.IGNORECASE)
+_DAY = re.compile(r"20\d\d-\d\d-\d\d")
+_TORCHTUNE_CHUNKS = "2024-09"  # torchtune 0.3.0, whose recipes first take the loss in chunks
 _HEAD_METRICS = ("weights_only", "resident_after_load", "cuda_context", "gradients", "optimizer_states")
 
 # engine, by what its name contains; the first that matches
@@ -50,6 +53,11 @@ _UNKNOWN_ENGINES = {
     "jax": "XLA plans its own buffers",
     "lomo": "its optimizer works inside backward",
 }
+_DROPPING = (
+    "fms-hf-tuning",
+    "swift",
+)  # lora_dropout 0.05 by default: fms-hf-tuning 2.4.0, tuning/config/peft_config.py:59;
+# ms-swift 1.5.0, swift/llm/utils/argument.py, lora_dropout_p
 _TRAINERS = ("trainer", "trl", "swift", "axolotl", "factory", "alpaca", "deepspeed")
 _SHARDINGS: tuple[tuple[str, Sharding], ...] = (
     ("fsdp2", "fsdp2"), ("fsdp", "fsdp1"), ("zero3", "zero3"), ("zero2", "zero2"), ("zero1", "zero1"), ("ddp", "ddp"),
@@ -71,7 +79,7 @@ _QUANTS: dict[str, Quantization] = {
 
 def plan_row(row: Measurement, work: TrainingRow, architecture: Architecture, card: Card) -> TrainingPlan | Refusal:
     """The plan that the row describes."""
-    engine = _engine(row.engine)
+    engine = _engine(row.engine, work.dated)
     if isinstance(engine, Refusal):
         return engine
     method = _method(work)
@@ -99,22 +107,27 @@ def plan_row(row: Measurement, work: TrainingRow, architecture: Architecture, ca
     transformers, torch = _TRANSFORMERS.search(row.engine_version), _TORCH.search(row.engine_version)
     version = transformers[1] if transformers else season_version(torch[1]) if torch else None
     precision = _precision(work, architecture)
+    attention = _attention(row, architecture)
     return TrainingPlan(
         method=method, micro_batch=work.micro_batch or 1, seq=work.sequence_length or 1,
         grad_accum=work.grad_accum or 1, precision=precision, weight_dtype=_weight_dtype(work, precision, method),
-        optimizer=optimizer, checkpointing=_checkpointing(work), attention=_attention(row, architecture),
-        lora_r=work.lora_rank or 8, lora_targets=targets, dora=work.method.lower().startswith("dora"),
+        optimizer=optimizer, checkpointing=_checkpointing(work), attention=attention,
+        lora_dropout=method != "full" and any(name in names for name in _DROPPING), lora_r=work.lora_rank or 8,
+        lora_targets=targets, dora=work.method.lower().startswith("dora"),
         adapter_dtype=None if engine == "transformers" else "bf16", quant=quant,
         kbit_prepare=engine == "transformers" and _prepares(row, work, quant, sharding),
         loss=_loss(names, engine, method, row),
         packing="packed" in row.notes or "packing" in row.notes, gpus=work.gpus or 1, sharding=sharding,
         offload=_offload(work, row), compute_capability=card.capability, library_version=version,
         torch_version=torch[1] if torch else None, engine=engine,
-        fused_kernels="liger" in names or "fast-kernels" in names or "foak" in names,
+        # accelerate 1.0.1, utils/dataclasses.py:1461, and the Trainer's --fsdp: NO_PREFETCH if nothing is said
+        prefetches="BACKWARD_PRE" in row.notes or engine != "transformers",
+        fused_kernels=_kernels(names),
         steps_in_backward="bwd" in work.optimizer,
-        keeps_outputs=not any(name in names for name in _TRAINERS),
+        # torchtune 0.3.0, recipes/full_finetune_single_device.py:517, "free logits otherwise it peaks backward memory"
+        keeps_outputs=engine != "torchtune" and not any(name in names for name in _TRAINERS),
         expands_keys="GQA expand" in row.notes
-        or (version is not None and holds("repeated keys", version, architecture.model_type)),
+        or holds("repeated keys, flash" if attention == "flash" else "repeated keys", version, architecture.model_type),
     )  # fmt: skip
 
 
@@ -122,8 +135,10 @@ def _plain(text: str) -> str:
     return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
-def _engine(name: str) -> Engine | Refusal:
+def _engine(name: str, dated: str) -> Engine | Refusal:
     lowered = name.lower()
+    if "torchtune" in lowered and (day := _DAY.search(dated)) and day[0] < _TORCHTUNE_CHUNKS:
+        return "torchtune-0.2"
     for unknown, why in _UNKNOWN_ENGINES.items():
         if unknown in lowered:
             return Refusal(reason=f"training with {name[:40]} is not estimated: {why}")
@@ -234,6 +249,13 @@ def _attention(row: Measurement, architecture: Architecture) -> AttentionKernel:
             wanted = kernel  # type: ignore[assignment]
             break
     return wanted if wanted in known else "sdpa" if "sdpa" in known else "eager"
+
+
+def _kernels(engine: str) -> Kernels:
+    """fms-acceleration's own plugin takes its loss alone from liger."""
+    if "fast-kernels" in engine or "foak" in engine:
+        return "fms"
+    return "liger" if "liger" in engine else "none"
 
 
 def _prepares(row: Measurement, work: TrainingRow, quant: Quantization, sharding: Sharding) -> bool:

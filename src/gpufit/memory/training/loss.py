@@ -10,7 +10,7 @@ from gpufit.memory.training.tape.graph import Gradients, Node
 from gpufit.memory.training.tape.ops import add, cast, from_result, scale, size_of
 from gpufit.memory.training.tape.products import cross_entropy
 from gpufit.memory.training.tape.tensor import Tensor
-from gpufit.memory.training.tape.views import contiguous, narrow, split, view
+from gpufit.memory.training.tape.views import contiguous, narrow, split, transpose, view
 from gpufit.memory.versions import holds
 
 
@@ -32,7 +32,7 @@ def causal_loss(part: Part, logits: Tensor, labels: Tensor) -> Tensor:
 
 def _rows_loss(part: Part, rows: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of rows: torch's, or a kernel that writes the gradient over the logits (fused_kernels)."""
-    if not part.model.plan.fused_kernels:
+    if part.model.plan.fused_kernels == "none":
         return cross_entropy(rows, labels)
     tape = rows.tape
     node = tape.node("fused_cross_entropy", (rows,), _over_the_logits)
@@ -99,6 +99,8 @@ def language_model_head(part: Part, name: str, hidden: Tensor, labels: Tensor, *
     if plan.loss == "chunked":
         return _chunked(part, name, hidden, labels)
     logits = part.linear(name, hidden)
+    if plan.engine == "torchtune-0.2":
+        return _transposed(part, cast(logits, "fp32"), labels)
     version, model_type = plan.library_version, part.model.architecture.model_type
     if version is not None and holds("fp32 logits", version, model_type):  # logits = logits.float()
         logits = cast(logits, "fp32")
@@ -108,6 +110,24 @@ def language_model_head(part: Part, name: str, hidden: Tensor, labels: Tensor, *
         logits = from_result(logits, "tanh")
         logits = scale(logits)
     return part.run("loss", causal_loss, part, logits, labels)
+
+
+def _transposed(part: Part, logits: Tensor, labels: Tensor) -> Tensor:
+    """torchtune up to 0.2: fp32 logits, a shifted copy that the recipe holds, cross-entropy over (batch, V, tokens).
+
+    Source: torchtune 0.1.1, modules/transformer.py:210 and recipes/full_finetune_single_device.py:404-408; torch 2.13,
+    ATen/native/cuda/SoftMax.cu, host_softmax: ``input_.contiguous()``.
+    """
+    tokens = labels.shape[1] - 1
+    shifted = contiguous(narrow(logits, 1, tokens))
+    del logits
+    part.model.logits_bytes = size_of(shifted)
+    columns = transpose(shifted, 1, 2)
+    del shifted
+    copy = columns.tape.empty(columns.shape, columns.dtype)
+    loss = cross_entropy(columns, columns.tape.empty((labels.shape[0], tokens), "int64"))
+    del copy
+    return loss
 
 
 CHUNKS = 8  # torchtune 0.6, modules/loss/ce_chunked_output_loss.py, num_output_chunks

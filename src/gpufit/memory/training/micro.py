@@ -31,9 +31,11 @@ def _what_matters(plan: TrainingPlan) -> TrainingPlan:
     Source: torch 2.13.0, distributed/fsdp, MixedPrecision.param_dtype; DeepSpeed, runtime/engine.py, module.bfloat16().
     """
     cast = plan.gpus > 1 and plan.sharding.startswith(("fsdp", "zero")) and plan.method == "full"
+    frozen = plan.frozen_units
     return replace(
-        plan, optimizer="sgd", gpus=1, sharding="none", offload="none", galore_rank=1,
-        grad_accum=min(2, plan.grad_accum), keeps_outputs=False, steps_in_backward=False,
+        plan, optimizer="sgd", gpus=2 if frozen else 1, sharding="fsdp1" if frozen else "none",
+        offload="none", galore_rank=1,
+        grad_accum=min(2, plan.grad_accum), keeps_outputs=False, steps_in_backward=False, prefetches=True,
         precision=_plain(plan.compute_dtype) if cast else plan.precision,
         weight_dtype=None if cast else plan.weight_dtype,
     )  # fmt: skip

@@ -23,6 +23,7 @@ from gpufit.memory.training.tape.ops import from_result as _function_of_result
 from gpufit.memory.training.tape.products import embedding, layer_norm, linear, mm
 from gpufit.memory.training.tape.tensor import Shape, Tensor
 from gpufit.memory.training.tape.views import view
+from gpufit.memory.versions import holds
 from gpufit.memory.weights import weigh_groups
 from gpufit.records import record
 
@@ -48,6 +49,10 @@ class Model:
         self.plan = plan
         self.tape = tape
         self.dropout = architecture.dropout
+        # of encoder-decoders in old releases nothing is published, and the reentrant form is not held by a replay
+        version, model_type = plan.library_version, architecture.model_type
+        self.reentrant = len(architecture.stacks) == 1 and holds("reentrant checkpoints", version, model_type)
+        self.keeps_leaves = plan.frozen_units and holds("checkpoints around layers", version, model_type)
         self.weights = weights_by_name(architecture, plan)
         self.checkpoint_bytes = self.logits_bytes = 0
         self.repeats: dict[str, int] = {}  # a layer's path -> how many layers it stands for, if not one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gpufit.memory.training.kernels import fused_rms_norm
 from gpufit.memory.training.modules import Part, rms_norm, rsqrt
 from gpufit.memory.training.tape.ops import cast, mean, mul, power, shift
 from gpufit.memory.training.tape.tensor import Tensor
@@ -13,7 +14,8 @@ Norm = Callable[[Part, str, Tensor], Tensor]
 
 def llama_rms(part: Part, name: str, x: Tensor) -> Tensor:
     """LlamaRMSNorm: weight · (fp32 result in the input's format)."""
-    return part.run(name, rms_norm, x, part.weight(f"{name}.weight"))
+    norm = rms_norm if part.model.plan.fused_kernels == "none" else fused_rms_norm
+    return part.run(name, norm, x, part.weight(f"{name}.weight"))
 
 
 def layer_norm(part: Part, name: str, x: Tensor) -> Tensor:

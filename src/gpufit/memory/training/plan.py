@@ -18,7 +18,8 @@ Checkpointing = Literal["none", "full", "selective"]
 Loss = Literal["full", "chunked", "fused"]
 Sharding = Literal["none", "ddp", "fsdp1", "fsdp2", "zero1", "zero2", "zero3", "pipeline"]
 Offload = Literal["none", "optimizer", "all"]
-Engine = Literal["transformers", "litgpt", "torchtune", "torchtitan"]
+Kernels = Literal["none", "fms", "liger"]
+Engine = Literal["transformers", "litgpt", "torchtune", "torchtune-0.2", "torchtitan"]  # 0.2 and before: see loss.py
 
 METHODS: tuple[Method, ...] = get_args(Method)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -75,10 +76,12 @@ class TrainingPlan:
     ``driver_context`` is what was measured on this very device (None: the table's range).
 
     The last fields describe how past measurements were made: versions of the libraries (None: the current ones), the
-    ``engine`` whose modelling code ran, fused norm/rotary/MLP kernels, ``torch.compile``. ``keeps_outputs`` is True for
+    ``engine`` whose modelling code ran, ``fused_kernels`` of norms, rotary embedding and loss (of the MLP too in
+    liger's), ``torch.compile``. ``keeps_outputs`` is True for
     a loop that holds the model's output, and with it the logits, until the next step; the Trainer does not.
     ``steps_in_backward`` is True where each weight is updated, and its gradient dropped, as soon as it is made,
-    ``expands_keys`` where grouped keys and values are repeated before the attention kernel.
+    ``expands_keys`` where grouped keys and values are repeated before the attention kernel, ``prefetches`` where FSDP1
+    gathers the next block of the way back ahead of time (BACKWARD_PRE, as gpufit's own configuration file says).
     """
 
     method: Method = "full"
@@ -110,11 +113,12 @@ class TrainingPlan:
     library_version: str | None = None
     torch_version: str | None = None
     engine: Engine = "transformers"
-    fused_kernels: bool = False
+    fused_kernels: Kernels = "none"
     compiled: bool = False
     keeps_outputs: bool = False
     steps_in_backward: bool = False
     expands_keys: bool = False
+    prefetches: bool = True
 
     @property
     def autocast(self) -> bool:
@@ -150,6 +154,11 @@ class TrainingPlan:
     def tokens(self) -> int:
         """Tokens of one micro-batch."""
         return self.micro_batch * self.seq
+
+    @property
+    def frozen_units(self) -> bool:
+        """Whether FSDP1's units are frozen blocks: peft's fsdp_auto_wrap_policy gives adapters units of their own."""
+        return self.trains_adapters and self.gpus > 1 and self.sharding == "fsdp1"
 
     @property
     def trains_adapters(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from gpufit.facts.architecture import Architecture
 from gpufit.facts.dtypes import DTYPE_BYTES
+from gpufit.facts.quant_formats import MATRIX_PARTS
 from gpufit.memory.training.optimizers import count_optimizer
 from gpufit.memory.training.plan import Sharding, TrainingPlan
 from gpufit.memory.training.states import Residents
@@ -26,16 +27,19 @@ SOURCES: dict[Sharding, str] = {
     "pipeline": "accelerate's device_map: whole blocks on each device, one after the other",
 }
 MASTER_BYTES = 4  # DeepSpeed keeps an fp32 copy of what it trains in 16 bits
-GATHERED_BLOCKS = 2  # the one at work and the one prefetched: FSDP limit_all_gathers, BACKWARD_PRE
+REDUCED_BLOCKS = (
+    2  # a block's gradients piece by piece, and joined in the one tensor that is reduced (split's backward)
+)
 
 
 @record
 class Rank:
     """Bytes of one rank.
 
-    ``gathered_bytes`` are whole weights beside the shards while a micro-batch runs, ``reducing_bytes`` whole gradients
-    on their way to be reduced, ``buckets_bytes`` lasting communication buffers. ``host_bytes`` is what this rank keeps
-    in host memory, ``paged_bytes`` what bitsandbytes keeps in managed memory.
+    ``gathered_bytes`` are whole weights beside the shards as long as a micro-batch runs, ``block_bytes`` those of one
+    block, which come and go (``gathered_blocks``); ``reducing_bytes`` whole gradients on their way to be reduced,
+    ``buckets_bytes`` lasting communication buffers. ``host_bytes`` is what this rank keeps in host memory,
+    ``paged_bytes`` what bitsandbytes keeps in managed memory.
     """
 
     weights_bytes: int
@@ -46,6 +50,7 @@ class Rank:
     step_bytes: int
     rounding_bytes: int
     gathered_bytes: int = 0
+    block_bytes: int = 0
     reducing_bytes: int = 0
     buckets_bytes: int = 0
     host_bytes: int = 0
@@ -102,11 +107,12 @@ def _fsdp(architecture: Architecture, plan: TrainingPlan, residents: Residents, 
     block, root = unit_bytes(architecture, plan)
     in_block = sum(t.parameters // t.blocks for t in residents.trained if t.blocks)
     reduced = 4 if plan.sharding == "fsdp2" and plan.autocast else DTYPE_BYTES[plan.compute_dtype]
+    uncut = _uncut_bytes(architecture, plan)
     held = Rank(
-        weights_bytes=-(-whole.weights_bytes // n), adapters_bytes=-(-whole.adapters_bytes // n),
+        weights_bytes=uncut - (-(whole.weights_bytes - uncut) // n), adapters_bytes=-(-whole.adapters_bytes // n),
         buffers_bytes=whole.buffers_bytes, gradients_bytes=-(-whole.gradients_bytes // n),
         states_bytes=-(-whole.states_bytes // n), step_bytes=-(-whole.step_bytes // n), rounding_bytes=0,
-        gathered_bytes=root + GATHERED_BLOCKS * block, reducing_bytes=GATHERED_BLOCKS * in_block * reduced,
+        gathered_bytes=root, block_bytes=block, reducing_bytes=REDUCED_BLOCKS * in_block * reduced,
         paged_bytes=-(-whole.paged_bytes // n),
     )  # fmt: skip
     if plan.offload == "none":
@@ -117,6 +123,20 @@ def _fsdp(architecture: Architecture, plan: TrainingPlan, residents: Residents, 
         held, weights_bytes=0, adapters_bytes=0, gradients_bytes=0, states_bytes=0, step_bytes=0,
         host_bytes=away,
     )  # fmt: skip
+
+
+def _uncut_bytes(architecture: Architecture, plan: TrainingPlan) -> int:
+    """Block scales and code books of bitsandbytes: a quant_state beside the parameter, which FSDP does not see.
+
+    Source: bitsandbytes 0.50.2, nn/modules.py, Params4bit.quant_state; torch flattens parameters alone.
+    """
+    if not plan.quant.startswith("bnb-"):
+        return 0
+    return sum(
+        found.quantized_copies * (sum(parts.values()) - parts["weight"])
+        for found in weigh_groups(architecture, plan.base_dtype, plan.quant)
+        if found.quantized_copies and (parts := MATRIX_PARTS[plan.quant](*found.matrix))
+    )
 
 
 def _zero(architecture: Architecture, plan: TrainingPlan, residents: Residents, whole: Rank) -> Rank:
@@ -145,7 +165,7 @@ def _zero(architecture: Architecture, plan: TrainingPlan, residents: Residents, 
         states_bytes=-(-states // n),
         step_bytes=-(-4 * trained // n) if sixteen else 0,
         rounding_bytes=0,
-        gathered_bytes=GATHERED_BLOCKS * block if stage == 3 else 0,
+        block_bytes=block if stage == 3 else 0,
         buckets_bytes=2 * bucket * element,
     )  # fmt: skip
     if plan.offload == "none":
@@ -157,6 +177,28 @@ def _zero(architecture: Architecture, plan: TrainingPlan, residents: Residents, 
             held, weights_bytes=0, adapters_bytes=0, host_bytes=away + held.weights_bytes + held.adapters_bytes
         )
     return held
+
+
+def gathered_blocks(plan: TrainingPlan, phase: str, moment: str) -> int:
+    """How many blocks' weights are whole at once.
+
+    FSDP1 gathers a block where it begins and frees it where it ends; on the way back BACKWARD_PRE gathers the next one
+    beside it, the root's own backward, the loss, being the first to do so. FSDP2 and ZeRO 3 always overlap two.
+    Source: torch 2.13.0, distributed/fsdp/_runtime_utils.py, _pre_backward_hook and _prefetch_handle.
+
+    >>> plan = TrainingPlan(gpus=2, sharding="fsdp1")
+    >>> [gathered_blocks(plan, *at) for at in (("forward", "loss"), ("backward", "loss"), ("backward", "layers.1"))]
+    [0, 1, 2]
+    >>> gathered_blocks(plan, "backward", "layers.0"), gathered_blocks(plan, "forward", "layers.0")
+    (1, 1)
+    """
+    if plan.sharding != "fsdp1":
+        return 2
+    index = moment.rpartition(".")[2]
+    within = int(index.isdecimal())
+    if phase == "forward" or not plan.prefetches:
+        return within
+    return within + int(index != "0" and (within or moment == "loss"))
 
 
 def _zero_weights(residents: Residents, plan: TrainingPlan, element: int) -> int:

@@ -12,6 +12,7 @@ from gpufit.facts.architecture import Architecture
 from gpufit.memory.training.modules import Model
 from gpufit.memory.training.tape.graph import Gradients, Node
 from gpufit.memory.training.tape.ops import size_of
+from gpufit.memory.training.tape.reentrant import checkpoint_reentrant
 from gpufit.memory.training.tape.tensor import Storage, Tensor
 
 Outputs = Tensor | tuple[Tensor, Tensor | None]
@@ -34,8 +35,9 @@ def run_layers(
     ledger = model.tape.ledger
     selective = model.plan.checkpointing == "selective"
     alike = [(kind, selective and index % 2) for index, kind in enumerate(kinds)]
-    # a checkpointed layer under autocast leaves cast weights behind for the forward pass alone: all of them run
-    whole = whole or (model.tape.autocast is not None and model.plan.checkpointing != "none")
+    # a checkpointed layer under autocast leaves cast weights behind for the forward pass alone, and one that is entered
+    # again may leave its input behind: all of them run
+    whole = whole or ((model.tape.autocast is not None or model.reentrant) and model.plan.checkpointing != "none")
     head, tail = (len(alike), len(alike)) if whole else ends(alike)
     left: dict[Hashable, int] = {}
     shown: dict[Hashable, int] = {}
@@ -64,7 +66,10 @@ def _run(
     part = model.part(f"{prefix}.{{}}", index)
     if _checkpoints(model, range(index, index + 1)):
         model.checkpoint_bytes += size_of(hidden)
-        return model.tape.checkpoint(lambda x, *more: layer(part, kind, x, *more), hidden, *shared)
+        block = lambda x, *more: layer(part, kind, x, *more)  # noqa: E731
+        if model.reentrant:
+            return checkpoint_reentrant(model.tape, block, hidden, *shared, keeps_leaves=model.keeps_leaves)
+        return model.tape.checkpoint(block, hidden, *shared)
     return layer(part, kind, hidden, *shared)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from gpufit.memory.training.plan import TrainingPlan
-from gpufit.memory.training.sharding import Rank
+from gpufit.memory.training.sharding import Rank, gathered_blocks
 from gpufit.records import record
 
 PhaseName = Literal["forward", "backward", "step"]
@@ -74,12 +74,15 @@ def lay_phases(rank: Rank, micro: MicroBytes, plan: TrainingPlan) -> tuple[Phase
     [120, 130, 90]
     """
     sharing = plan.gpus > 1 and plan.sharding in ("fsdp1", "fsdp2", "zero2", "zero3")
-    whole = rank.gathered_bytes
     summed = plan.grad_accum > 1
     held = rank.gradients_bytes if summed else 0
+
+    def gathered(phase: PhaseName, moment: str) -> int:
+        return rank.gathered_bytes + rank.block_bytes * gathered_blocks(plan, phase, moment)
+
     forward = PhasePeak(
-        name="forward", moment=micro.forward_moment, temporaries_bytes=micro.forward_bytes + whole,
-        gradients_bytes=held,
+        name="forward", moment=micro.forward_moment,
+        temporaries_bytes=micro.forward_bytes + gathered("forward", micro.forward_moment), gradients_bytes=held,
     )  # fmt: skip
     reducing = rank.reducing_bytes if sharing else 0
     logits = micro.logits_bytes if plan.keeps_outputs else 0
@@ -87,7 +90,8 @@ def lay_phases(rank: Rank, micro: MicroBytes, plan: TrainingPlan) -> tuple[Phase
     moments = [
         PhasePeak(
             name="backward", moment=moment.name,
-            temporaries_bytes=moment.temporaries_bytes + whole + logits + (reducing if moment.gradient_share else 0),
+            temporaries_bytes=moment.temporaries_bytes + gathered("backward", moment.name) + logits
+            + (reducing if moment.gradient_share else 0),
             gradients_bytes=held or int(rank.gradients_bytes * moment.gradient_share),
         )
         for moment in micro.backward

@@ -11,6 +11,7 @@ from gpufit.memory.training.attention import Attended, Eager, attend, eager_atte
 from gpufit.memory.training.blocks.experts import sparse_mlp
 from gpufit.memory.training.blocks.inputs import Inputs, make_inputs
 from gpufit.memory.training.blocks.rotary import Tables, apply_rotary, partial_rotary, rotary_tables
+from gpufit.memory.training.kernels import fused_swiglu, turn_in_place
 from gpufit.memory.training.loss import language_model_head
 from gpufit.memory.training.masks import causal_mask
 from gpufit.memory.training.modules import Model, Part
@@ -59,6 +60,8 @@ class Context:
 
 def gated_mlp(act: str, part: Part, x: Tensor) -> Tensor:
     """LlamaMLP.forward: down(act(gate(x)) · up(x))."""
+    if part.model.plan.fused_kernels == "liger" and act == "silu":
+        return part.linear("down_proj", fused_swiglu(part.linear("gate_proj", x), part.linear("up_proj", x)))
     return part.linear(
         "down_proj", mul(part.run("act_fn", activate, act, part.linear("gate_proj", x)), part.linear("up_proj", x))
     )
@@ -182,6 +185,8 @@ def _attention(part: Part, c: Context, kind: str, hidden: Tensor) -> Attended:
     if family.fused:
         query, key, _ = partial_rotary(query, key, c.tables[kind])
         del _
+    elif part.model.plan.fused_kernels != "none":
+        query, key = turn_in_place(query), turn_in_place(key)
     else:
         query, key = (cast(x, hidden.dtype) for x in apply_rotary(query, key, c.tables[kind]))
     output, weights = attend(part, query, key, value, c.masks[kind], eager=family.eager, eager_only=family.eager_only)

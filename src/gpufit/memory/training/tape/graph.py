@@ -1,15 +1,16 @@
 """The graph that a forward pass leaves and the engine that walks it back.
 
 Mirrors PyTorch 2.13: torch/csrc/autograd/engine.cpp (order of nodes, sums of gradients, validate_outputs) and
-torch/utils/checkpoint.py without reentry (recomputation on the first saved tensor that is asked for, early stop).
+torch/utils/checkpoint.py without reentry (recomputation on the first saved tensor that is asked for, early stop);
+``reentrant`` has the other kind.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any, TypeVar
 
 from gpufit.memory.training.tape.ledger import Ledger
@@ -109,6 +110,7 @@ class Tape:
         self.autocast: str | None = None
         self.cast_weights: dict[int, Tensor] = {}
         self.recomputed_bytes = 0  # the most that one checkpoint brought back
+        self.kept: list[Node] = []  # leaves that something holds until the backward pass is over
         self._number = 0
         self._frame: Frame | None = None  # of the checkpoint whose forward runs
         self._recomputing: Frame | None = None
@@ -250,13 +252,19 @@ class Tape:
         if loss.node is None:
             raise ValueError("nothing here takes a gradient")
         self.recording = False
+        self.ledger.op = "ones_like"
+        self.walk([(loss, self.empty(loss.shape, loss.dtype))], scoped=True)
+        self.kept.clear()
+
+    def walk(self, roots: Sequence[tuple[Tensor, Tensor]], *, scoped: bool = False) -> None:
+        """Hand each root its gradient and walk back from there; ``scoped`` names the stretches of the way."""
         ledger = self.ledger
-        waiting = _dependencies(loss.node)
-        buffers: dict[int, list[Tensor | None]] = {}
-        ready: list[tuple[int, int, Node]] = []
-        ledger.op = "ones_like"
-        buffers[id(loss.node)] = [self.empty(loss.shape, loss.dtype)]
-        heappush(ready, (-loss.node.number, 0, loss.node))
+        starts, buffers = _seeded(roots)
+        roots = ()
+        waiting = _dependencies(starts)
+        ready = [(-start.number, 0, start) for start in starts if not waiting[id(start)]]
+        heapify(ready)
+        starts.clear()
         pushed, scope = 0, ""
         while ready:
             node = heappop(ready)[2]
@@ -265,7 +273,7 @@ class Tape:
                 if grads is not None and grads[0] is not None:
                     _settle(ledger, node, grads[0])
                 continue
-            if node.scope != scope:
+            if scoped and node.scope != scope:
                 scope = node.scope
                 ledger.enter(f"{scope}, backward")
             ledger.module, ledger.op = node.module, node.name
@@ -338,10 +346,21 @@ def _settle(ledger: Ledger, parameter: Parameter, gradient: Tensor) -> None:
     parameter.storage = gradient.storage
 
 
-def _dependencies(root: Node) -> dict[int, int]:
+def _seeded(roots: Iterable[tuple[Tensor, Tensor]]) -> tuple[list[Node], dict[int, list[Tensor | None]]]:
+    """The nodes behind the roots, and each root's gradient waiting at its node."""
+    starts: dict[int, Node] = {}
+    buffers: dict[int, list[Tensor | None]] = {}
+    for root, gradient in roots:
+        if root.node is not None:
+            starts[id(root.node)] = root.node
+            buffers.setdefault(id(root.node), [None] * root.node.outputs)[root.slot] = gradient
+    return list(starts.values()), buffers
+
+
+def _dependencies(roots: Sequence[Node]) -> dict[int, int]:
     """How many gradients each node waits for."""
-    waiting: dict[int, int] = {id(root): 0}
-    stack = [root]
+    waiting = {id(root): 0 for root in roots}
+    stack = list(roots)
     while stack:
         for edge in stack.pop().edges:
             if edge is None or edge.node is None:
