@@ -84,12 +84,12 @@ def parse_count(text: str) -> int:
 def format_count(count: int) -> str:
     """Show a parameter count as people say it.
 
-    >>> format_count(6_738_415_616), format_count(124_439_808)
-    ('6.74B', '124M')
+    >>> format_count(6_738_415_616), format_count(124_439_808), format_count(999_885_952)
+    ('6.74B', '124M', '1.00B')
     """
-    if count >= 10**12:
+    if count >= 999_995 * 10**6:  # what would round up to a thousand of the smaller unit
         return f"{count / 10**12:.2f}T"
-    if count >= 10**9:
+    if count >= 9_995 * 10**5:
         return f"{count / 10**9:.2f}B"
     if count >= 10**6:
         return f"{count / 10**6:.0f}M"

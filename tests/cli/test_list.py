@@ -28,6 +28,48 @@ def test_a_quantization_alone_shows_what_the_weights_take_in_it(capsys: pytest.C
     assert "GiB" in first
 
 
+ASKED = [["--fits", "--gpu", "a100-80gb"], [], ["--quant", "bnb-nf4"]]
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=" ".join)
+def test_the_whole_catalog_fits_eighty_columns_and_is_whole_when_piped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asked: list[str]
+) -> None:
+    main(["list", *asked])
+    whole = capsys.readouterr().out.splitlines()
+    monkeypatch.setenv("COLUMNS", "80")
+    main(["list", *asked])
+    narrow = capsys.readouterr().out.splitlines()
+    assert max(map(len, narrow)) <= 80 < max(map(len, whole))
+    assert "…" not in "".join(whole)
+    assert len({line.split()[0] for line in narrow}) == len({line.split()[0] for line in whole}) == len(whole)
+
+
+def test_without_a_device_names_are_whole_at_eighty_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The ids of the Hub give way, since a name is what ``check`` takes."""
+    monkeypatch.setenv("COLUMNS", "80")
+    main(["list"])
+    assert "deepseek-r1-distill-llama-70b " in capsys.readouterr().out
+
+
+def test_of_several_cards_the_list_says_which_was_judged(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GPUFIT_FAKE_GPU", "Tesla T4:15360MiB:free=1GiB, Tesla T4:15360MiB:free=14900MiB")
+    assert main(["list", "--fits", "--family", "gpt-2"]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == "note: judged on Tesla T4, GPU 1, the freest of 2; beside it: GPU 0 with 1.00 GiB free"
+
+
+def test_pictures_have_no_longest_context(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--gpu", "t4", "--family", "vit", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["models"]
+    assert rows
+    assert {row["longest_context_tokens"] for row in rows} == {None}
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

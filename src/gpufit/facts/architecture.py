@@ -155,6 +155,11 @@ class Architecture:
         return self.task in ("causal-lm", "seq2seq", "vision-language", "speech")
 
     @property
+    def has_one_length(self) -> bool:
+        """Whether the model sees pictures of one size and nothing else, so that no context can be chosen."""
+        return self.task == "vision" and self.max_context_tokens is None
+
+    @property
     def is_encoder_decoder(self) -> bool:
         """Whether an encoder takes the prompt and feeds the decoder by cross-attention (a picture tower takes none)."""
         return any(layers.kind == "cross" for layers in self.cache) and self.stack("encoder") is not None

@@ -210,11 +210,11 @@ def _cards(check: Check, screen: Screen) -> list[str]:
 
 
 def _limits(check: Check, screen: Screen) -> list[str]:
-    if check.longest_context_tokens is None or check.largest_batch is None:
+    if check.largest_batch is None:
         return []
     parts = []
-    if check.subject.architecture.cache or check.subject.architecture.task in ("encoder", "embedding"):
-        longest = check.longest_context_tokens
+    longest = check.longest_context_tokens
+    if longest is not None and check.subject.architecture.task != "vision":
         at_most = " (the model's maximum)" if longest == check.subject.architecture.max_context_tokens else ""
         parts.append(f"longest context that fits: {longest:,} tokens{at_most}" if longest else "no context fits")
     batch, most, one = check.largest_batch, "largest batch", "a batch of 1"

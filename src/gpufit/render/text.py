@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 STYLES = {
     "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36",
 }  # fmt: skip
+GAP = "  "  # between the columns of a table
 _MOST_OTHERS = 3
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
@@ -97,7 +98,7 @@ def describe_device(device: Device) -> str:
     return f"{device.name}, GPU {device.index}, the freest of {len(device.others) + 1}; beside it: {', '.join(beside)}"
 
 
-def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), gap: str = "  ", indent: str = "") -> list[str]:
+def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), gap: str = GAP, indent: str = "") -> list[str]:
     """Columns as wide as their widest cell; the columns in ``right`` are right-aligned. Never truncates.
 
     >>> table([["a", "10"], ["bcd", "5"]], right=[1])
@@ -114,6 +115,19 @@ def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), gap: str 
         ]
         lines.append((indent + gap.join(cells)).rstrip())
     return lines
+
+
+def shorten(text: str, width: int, screen: Screen) -> str:
+    """Text of at most ``width`` columns: what is left out of a longer one is its middle.
+
+    >>> shorten("deepseek-r1-distill-llama-70b", 20, Screen()), shorten("gpt2", 20, Screen())
+    ('deepseek-r…llama-70b', 'gpt2')
+    """
+    gap = "…" if screen.glyphs else "..."
+    if len(text) <= width or width <= len(gap):
+        return text
+    kept = width - len(gap)
+    return text[: kept - kept // 2] + gap + text[len(text) - kept // 2 :]
 
 
 def wrap(text: str, width: int | None, indent: str = "") -> list[str]:

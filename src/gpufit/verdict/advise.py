@@ -76,8 +76,8 @@ class Adviser:
         """
         architecture, budget, asked = self.architecture, self.budget.budget_bytes, workload.context_tokens
         top = architecture.max_context_tokens
-        if architecture.task == "vision" and top is None:
-            return asked  # pictures have one length
+        if architecture.has_one_length:
+            return asked
         if workload.runtime == "transformers":
             peaks = context_peaks(window_tokens(architecture), workload.new_tokens)
             return self._curve(workload).longest(min(asked, top or asked), budget, peaks)

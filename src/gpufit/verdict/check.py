@@ -49,7 +49,7 @@ class Check:
     share: Share  # the same on the cards that it is spread over; its totals are the fullest card's
     asked: Option
     breakdown: tuple[Row, ...]
-    longest_context_tokens: int | None  # None, as for the batch: unknown, since only a lower bound is known
+    longest_context_tokens: int | None  # None: pictures have one length, or, as for the batch, nobody knows
     largest_batch: int | None
     recommendation: Option | None
     alternatives: tuple[Option, ...]
@@ -121,7 +121,7 @@ def check_fit(
     return Check(
         subject=subject, workload=workload, device=device, budget=budget, estimate=own, share=share, asked=asked,
         breakdown=break_down(own, share.fullest),
-        longest_context_tokens=longest,
+        longest_context_tokens=None if subject.architecture.has_one_length else longest,
         largest_batch=largest,
         recommendation=best,
         alternatives=adviser.changes(workload, larger) if asked.verdict == "no" else (),

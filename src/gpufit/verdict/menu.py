@@ -47,10 +47,11 @@ class Menus:
 
     def best(
         self, name: str, architecture: Callable[[], Architecture], device: Device, request: Request, budget_bytes: int
-    ) -> tuple[Option, int] | None:
+    ) -> tuple[Option, int | None] | None:
         """The least lossy format that fits the work, else the least lossy that is tight, and its longest context.
 
-        None where nothing is either, or nothing is known. With ``request.quant`` that format alone.
+        None where nothing is either, or nothing is known; no context for pictures, which have one length. With
+        ``request.quant`` that format alone.
         """
         key = f"{name} {request.quant or ''}"
         kept = self.kept.get(key)
@@ -85,7 +86,7 @@ class Menu:
         if longest is None or (request.context or 0) <= longest:
             self._tokens = plan_tokens(request, longest=longest, generates=kept["generates"])
 
-    def best(self, budget_bytes: int) -> tuple[Option, int] | None:
+    def best(self, budget_bytes: int) -> tuple[Option, int | None] | None:
         """See ``Menus.best``."""
         if self._tokens is None:
             return None
@@ -96,11 +97,10 @@ class Menu:
         if option is None:
             return None
         workload, curve = self._open(next(one for one in self._formats if one["change"] == option.change))
-        context = workload.context_tokens
         if self.kept["one_length"]:
-            return option, context
+            return option, None
         peaks = context_peaks(self.kept["windows"], workload.new_tokens)
-        return option, curve.longest(context, budget_bytes, peaks)
+        return option, curve.longest(workload.context_tokens, budget_bytes, peaks)
 
     def complete(self) -> None:
         """Follow the curves wherever a budget leads: up from this context, in each format while no better one fits."""
@@ -177,6 +177,6 @@ def _read_menu(architecture: Architecture, device: Device, request: Request) -> 
         formats = []
     return {
         "longest": longest, "generates": architecture.generates, "formats": formats,
-        "one_length": architecture.task == "vision" and longest is None, "picture_tokens": pictures_asked(architecture),
+        "one_length": architecture.has_one_length, "picture_tokens": pictures_asked(architecture),
         "windows": window_tokens(architecture),
     }  # fmt: skip
