@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from gpufit.memory.training.modules import Part
 from gpufit.memory.training.plan import TrainingPlan
+from gpufit.memory.training.tape.indexing import repeat_interleave
 from gpufit.memory.training.tape.ops import add, cast, dropout, from_result, like, scale, softmax
 from gpufit.memory.training.tape.products import AttentionPath, fused_attention, matmul
 from gpufit.memory.training.tape.tensor import Tensor
@@ -133,14 +134,19 @@ def scaled_dot_product(
     if mask is not None and mask.dtype == "bool" and path != "cudnn":  # convert_boolean_attn_mask
         mask = like(mask, dtype=query.dtype)
     if path == "math":
-        return _unfused(query, key, value, mask, causal=causal, drops=drops)
+        return _unfused(query, key, value, mask, causal=causal, drops=drops, grouped=grouped)
     if path == "efficient" and mask is not None:
         mask = expand(_aligned(mask), *query.shape[:3], key.shape[2])
     return fused_attention(query, key, value, mask, path)
 
 
-def _unfused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool, drops: bool) -> Tensor:
-    """attention.cpp, _scaled_dot_product_attention_math: fp32, keys repeated, scores before and after the mask."""
+def _unfused(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool, drops: bool, grouped: bool
+) -> Tensor:
+    """attention.cpp, _scaled_dot_product_attention_math: fp32, keys repeated, scores before and after the mask.
+
+    Without ``grouped`` fewer key heads are broadcast by the products themselves.
+    """
     given = q.dtype
     q, k, v = (cast(t, "fp32") for t in (q, k, v))
     times = q.shape[1] // k.shape[1]
@@ -148,12 +154,13 @@ def _unfused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bo
     if causal:
         tokens, keys = q.shape[-2], k.shape[-2]
         mask = q.tape.empty((tokens, keys), "fp32")
-    if times > 1:
-        k, v = repeat_kv(k, times), repeat_kv(v, times)  # repeat_interleave
+    if times > 1 and grouped:
+        k, v = repeat_interleave(k, times), repeat_interleave(v, times)
     weights = matmul(query, scale(transpose(k, -2, -1)))
     if mask is not None:
         weights = add(weights, mask)
-    weights = dropout(softmax(weights), drops)
+    weights = softmax(weights)
+    weights = dropout(weights, drops)
     return cast(matmul(weights, v), given)
 
 

@@ -89,8 +89,13 @@ def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return token_loss(cast(logits, "fp32"), labels)
 
 
-def language_model_head(part: Part, name: str, hidden: Tensor, labels: Tensor, *, capped: bool = False) -> Tensor:
-    """``lm_head`` and its loss: what a causal model's forward does after the stack; Gemma 2 soft-caps the logits."""
+def language_model_head(
+    part: Part, name: str, hidden: Tensor, labels: Tensor, *, capped: bool = False, scaled: bool = False
+) -> Tensor:
+    """``lm_head`` and its loss: what a causal model's forward does after the stack.
+
+    Gemma 2 soft-caps the logits, Cohere and Granite multiply them by a number.
+    """
     plan = part.model.plan
     part.tape.ledger.enter("loss")
     if plan.loss == "fused":
@@ -105,6 +110,8 @@ def language_model_head(part: Part, name: str, hidden: Tensor, labels: Tensor, *
     if version is not None and holds("fp32 logits", version, model_type):  # logits = logits.float()
         logits = cast(logits, "fp32")
     part.model.logits_bytes = size_of(logits)
+    if scaled:
+        logits = scale(logits)
     if capped:
         logits = scale(logits)
         logits = from_result(logits, "tanh")

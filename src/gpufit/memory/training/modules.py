@@ -147,19 +147,19 @@ class Part:
             hint="gpufit replay --train runs the real code where transformers has it",
         )
 
-    def linear(self, name: str, x: Tensor) -> Tensor:
-        """nn.Linear or Conv1D, with its adapter."""
+    def linear(self, name: str, x: Tensor, *, bias_apart: bool = False) -> Tensor:
+        """nn.Linear or Conv1D, with its adapter; Falcon's own class adds the bias to the product."""
         with self.tape.ledger.inside(name):
             found = self.model.find(f"{self._prefix}{name}.weight", self.index)
             if found is None:
                 raise self._unlike(name)
             if not found.adapted:
-                return self._base(name, found, x)
+                return self._base(name, found, x, bias_apart)
             with self.tape.ledger.inside("base_layer"):
-                result = self._base(name, found, x)
+                result = self._base(name, found, x, bias_apart)
             return self._adapted(name, found, x, result)
 
-    def _base(self, name: str, found: Weight, x: Tensor) -> Tensor:
+    def _base(self, name: str, found: Weight, x: Tensor, bias_apart: bool) -> Tensor:
         shape = found.group.shape
         bias = self.optional(f"{name}.bias")
         if found.group.module == "conv1d":
@@ -174,6 +174,8 @@ class Part:
         bias = None if bias is None else autocast_weight(self.tape, bias)
         if found.group.module == "conv1d":  # pytorch_utils.py: addmm of the rows, then a view
             return view(mm(view(given, -1, inner), weight, width, bias), *x.shape[:-1], width)
+        if bias_apart and bias is not None:
+            return add(linear(given, weight, None, width), bias)
         return linear(given, weight, bias, width)
 
     def _adapted(self, name: str, found: Weight, x: Tensor, result: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from gpufit.memory.training.kernels import fused_rms_norm
 from gpufit.memory.training.modules import Part, rms_norm, rsqrt
-from gpufit.memory.training.tape.ops import cast, mean, mul, power, shift
+from gpufit.memory.training.tape.ops import cast, mean, mul, power, shift, sub
+from gpufit.memory.training.tape.products import layer_norm as plain_layer_norm
 from gpufit.memory.training.tape.tensor import Tensor
 
 Norm = Callable[[Part, str, Tensor], Tensor]
@@ -45,3 +46,34 @@ def olmo_rms(part: Part, name: str, x: Tensor) -> Tensor:
 
 def _olmo_rms(x: Tensor, weight: Tensor) -> Tensor:
     return cast(mul(weight, _normalized(cast(x, "fp32"))), x.dtype)
+
+
+def olmo_norm(part: Part, name: str, x: Tensor) -> Tensor:
+    """OlmoLayerNorm: LayerNorm in fp32 without weight or bias."""
+    return cast(part.run(name, plain_layer_norm, cast(x, "fp32"), None, None), x.dtype)
+
+
+def cohere_norm(part: Part, name: str, x: Tensor) -> Tensor:
+    """CohereLayerNorm: LayerNorm written out in fp32, without bias."""
+    return part.run(name, _cohere_norm, x, part.weight(f"{name}.weight"))
+
+
+def _cohere_norm(x: Tensor, weight: Tensor) -> Tensor:
+    hidden = cast(x, "fp32")
+    middle = mean(hidden)
+    variance = mean(power(sub(hidden, middle)))
+    hidden = mul(sub(hidden, middle), rsqrt(shift(variance)))
+    hidden = mul(cast(weight, "fp32"), hidden)
+    return cast(hidden, x.dtype)
+
+
+def one_plus(part: Part, name: str, x: Tensor) -> Tensor:
+    """NemotronLayerNorm1P: LayerNorm with weight + 1; autocast casts its input and leaves it to the low format."""
+    tape = part.tape
+    low, weight = tape.autocast, shift(part.weight(f"{name}.weight"))
+    x = cast(x, low) if low else x
+    tape.autocast = None
+    try:
+        return part.run(name, plain_layer_norm, x, weight, part.optional(f"{name}.bias"))
+    finally:
+        tape.autocast = low

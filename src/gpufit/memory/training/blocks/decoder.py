@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
 from gpufit.facts.architecture import Attention, Stack
-from gpufit.memory.training.activations import activate
-from gpufit.memory.training.attention import Attended, Eager, attend, eager_attention, eager_capped
-from gpufit.memory.training.blocks.experts import sparse_mlp
+from gpufit.memory.training.attention import Attended, attend
+from gpufit.memory.training.blocks.families import Family, family_of
 from gpufit.memory.training.blocks.inputs import Inputs, make_inputs
-from gpufit.memory.training.blocks.rotary import Tables, apply_rotary, partial_rotary, rotary_tables
-from gpufit.memory.training.kernels import fused_swiglu, turn_in_place
+from gpufit.memory.training.blocks.rotary import Tables, rotary_tables
+from gpufit.memory.training.kernels import turn_in_place
 from gpufit.memory.training.loss import language_model_head
 from gpufit.memory.training.masks import causal_mask
 from gpufit.memory.training.modules import Model, Part
-from gpufit.memory.training.norms import Norm, gemma_rms, layer_norm, llama_rms, olmo_rms
 from gpufit.memory.training.stack import layer_kinds, run_layers
-from gpufit.memory.training.tape.ops import add, cast, mul
+from gpufit.memory.training.tape.ops import add, scale
 from gpufit.memory.training.tape.tensor import Shape, Tensor
-from gpufit.memory.training.tape.views import contiguous, narrow, reshape, split, transpose, view
+from gpufit.memory.training.tape.views import contiguous, narrow, reshape, transpose, view
 from gpufit.records import record
-
-Mlp = Callable[[Part, Tensor], Tensor]
-
-
-@record
-class Family:
-    """What sets one family's code apart: its layer, its normalization, its MLP, what attention does beside."""
-
-    norm: Norm = llama_rms
-    mlp: Mlp
-    output: str = "o_proj"
-    query_norm: str = "none"  # "whole": on (batch, tokens, width); "before": on (batch, tokens, heads, dim), where the
-    # model has one; "after": once heads are swapped to the front
-    fused: bool = False  # one projection makes queries, keys and values
-    fp32_tables: bool = False  # rotation runs in fp32
-    norms: tuple[str, ...] = ("input_layernorm", "post_attention_layernorm")
-    sandwich: bool = False  # a norm after attention and after the MLP too
-    norms_after: bool = False  # and none before
-    scaled_embedding: bool = False
-    eager: Eager = eager_attention
-    eager_only: bool = False
-    capped_logits: bool = False
-    tables: int = 1
-    both_masks: bool = False  # a sliding mask is made though no layer uses it
 
 
 @record
@@ -58,66 +31,14 @@ class Context:
     positions: Tensor
 
 
-def gated_mlp(act: str, part: Part, x: Tensor) -> Tensor:
-    """LlamaMLP.forward: down(act(gate(x)) · up(x))."""
-    if part.model.plan.fused_kernels == "liger" and act == "silu":
-        return part.linear("down_proj", fused_swiglu(part.linear("gate_proj", x), part.linear("up_proj", x)))
-    return part.linear(
-        "down_proj", mul(part.run("act_fn", activate, act, part.linear("gate_proj", x)), part.linear("up_proj", x))
-    )
-
-
-def plain_mlp(act: str, names: tuple[str, str], part: Part, x: Tensor) -> Tensor:
-    """Starcoder2MLP.forward and others: down(act(up(x)))."""
-    hidden = part.linear(names[0], x)
-    hidden = part.run("act", activate, act, hidden)
-    return part.linear(names[1], hidden)
-
-
-def fused_mlp(part: Part, x: Tensor) -> Tensor:
-    """Phi3MLP.forward: one projection makes gate and up."""
-    fused = part.linear("gate_up_proj", x)
-    width = fused.shape[-1] // 2
-    gate, up = split(fused, -1, (width, width))
-    del fused
-    up = mul(up, part.run("activation_fn", activate, "silu", gate))
-    return part.linear("down_proj", up)
-
-
-LLAMA = Family(mlp=partial(gated_mlp, "silu"))
-GEMMA = Family(mlp=partial(gated_mlp, "gelu_pytorch_tanh"), norm=gemma_rms, scaled_embedding=True)
-_FEEDFORWARD = ("pre_feedforward_layernorm", "post_feedforward_layernorm")
-_SANDWICH = ("input_layernorm", "post_attention_layernorm", *_FEEDFORWARD)
-FAMILIES: dict[str, Family] = {
-    "llama": LLAMA,
-    "gemma": GEMMA,
-    "qwen3": Family(mlp=LLAMA.mlp, query_norm="before"),
-    "gemma2": Family(
-        mlp=GEMMA.mlp, norm=gemma_rms, scaled_embedding=True, sandwich=True, norms=_SANDWICH, eager=eager_capped,
-        eager_only=True, capped_logits=True,
-    ),
-    "gemma3": Family(
-        mlp=GEMMA.mlp, norm=gemma_rms, scaled_embedding=True, sandwich=True, norms=_SANDWICH, query_norm="after",
-        tables=2,
-    ),
-    "starcoder2": Family(mlp=partial(plain_mlp, "gelu_pytorch_tanh", ("c_fc", "c_proj")), norm=layer_norm),
-    "phi3": Family(mlp=fused_mlp, fused=True),
-    "olmo2": Family(
-        mlp=LLAMA.mlp, norm=olmo_rms, query_norm="whole", norms_after=True, fp32_tables=True,
-        norms=("post_attention_layernorm", "post_feedforward_layernorm"),
-    ),
-    "shared_moe": Family(mlp=sparse_mlp, both_masks=True),
-    "moe": Family(mlp=sparse_mlp, query_norm="before"),
-    "arcee": Family(mlp=partial(plain_mlp, "relu2", ("up_proj", "down_proj"))),
-}  # fmt: skip
-
-
 def decoder(model: Model) -> Tensor:
     """LlamaForCausalLM.forward with labels; the loss."""
-    family = FAMILIES[model.architecture.form]
+    family = family_of(model.architecture)
     given = make_inputs(model)
     hidden = model.part().run("model", _model, model, family, given)
-    return language_model_head(model.part(), "lm_head", hidden, given.labels, capped=family.capped_logits)
+    return language_model_head(
+        model.part(), "lm_head", hidden, given.labels, capped=family.capped_logits, scaled=family.scaled_logits
+    )
 
 
 def _model(model: Model, family: Family, given: Inputs) -> Tensor:
@@ -125,6 +46,8 @@ def _model(model: Model, family: Family, given: Inputs) -> Tensor:
     stack = model.architecture.stacks[0]
     base = model.part("model")
     inputs_embeds = base.embedding("embed_tokens", given.ids, scaled=family.scaled_embedding)
+    if family.multiplied:
+        inputs_embeds = scale(inputs_embeds)
     kinds = layer_kinds(model.architecture)
     positions = model.tape.empty((1, given.ids.shape[1]), "int64")
     eager_only = family.eager_only
@@ -158,16 +81,20 @@ def _layer(part: Part, c: Context, kind: str, hidden: Tensor) -> Tensor:
         hidden = family.norm(part, family.norms[1], hidden)
         return add(residual, hidden)
     hidden = family.norm(part, family.norms[0], hidden)
+    if family.side_by_side:
+        attended, _ = part.run("self_attn", _attention, part.inside("self_attn"), c, kind, hidden)
+        fed = part.run(family.mlp_name, family.mlp, part.inside(family.mlp_name), hidden)
+        return add(add(residual, attended), fed)
     hidden, _ = part.run("self_attn", _attention, part.inside("self_attn"), c, kind, hidden)
     if family.sandwich:
         hidden = family.norm(part, family.norms[1], hidden)
-    hidden = add(residual, hidden)
+    hidden = add(residual, scale(hidden) if family.multiplied else hidden)
     residual = hidden
     hidden = family.norm(part, family.norms[2 if family.sandwich else 1], hidden)
-    hidden = part.run("mlp", family.mlp, part.inside("mlp"), hidden)
+    hidden = part.run(family.mlp_name, family.mlp, part.inside(family.mlp_name), hidden)
     if family.sandwich:
         hidden = family.norm(part, family.norms[3], hidden)
-    return add(residual, hidden)
+    return add(residual, scale(hidden) if family.multiplied else hidden)
 
 
 def _attention(part: Part, c: Context, kind: str, hidden: Tensor) -> Attended:
@@ -182,13 +109,11 @@ def _attention(part: Part, c: Context, kind: str, hidden: Tensor) -> Attended:
     if family.query_norm == "after":
         query = family.norm(part, "q_norm", query)
         key = family.norm(part, "k_norm", key)
-    if family.fused:
-        query, key, _ = partial_rotary(query, key, c.tables[kind])
-        del _
-    elif part.model.plan.fused_kernels != "none":
-        query, key = turn_in_place(query), turn_in_place(key)
-    else:
-        query, key = (cast(x, hidden.dtype) for x in apply_rotary(query, key, c.tables[kind]))
+    if kind != family.unrotated:
+        if part.model.plan.fused_kernels != "none" and not family.fused:
+            query, key = turn_in_place(query), turn_in_place(key)
+        else:
+            query, key = family.rotary(query, key, c.tables[kind])
     output, weights = attend(part, query, key, value, c.masks[kind], eager=family.eager, eager_only=family.eager_only)
     output = contiguous(reshape(output, *lead, -1))
     output = part.linear(family.output, output)

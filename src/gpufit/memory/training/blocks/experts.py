@@ -46,6 +46,25 @@ def _route(part: Part, experts: Experts, rows: Tensor) -> tuple[Tensor, Tensor]:
     return cast(values, "fp32" if part.model.architecture.model_type == "mixtral" else logits.dtype), ids
 
 
+def granite_moe(part: Part, x: Tensor) -> Tensor:
+    """GraniteMoeMoE.forward: the best logits are chosen first, and their softmax weighs the experts."""
+    experts = part.model.architecture.stacks[0].experts
+    if experts is None:
+        raise ValueError("a mixture has experts")
+    rows = view(x, -1, x.shape[-1])
+    scores, ids = part.run("router", _granite_route, part, experts, rows)
+    output = part.run("experts", _experts, part.inside("experts"), experts, rows, ids, scores)
+    return reshape(output, *x.shape)
+
+
+def _granite_route(part: Part, experts: Experts, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """GraniteMoeTopKRouter.forward."""
+    weight = autocast_weight(part.tape, part.weight("router.weight"))
+    logits = cast(linear(autocast_input(part.tape, rows), weight, None, experts.count), "fp32")
+    values, ids = top(logits, experts.per_token)
+    return cast(softmax(values), rows.dtype), ids
+
+
 def _experts(part: Part, experts: Experts, rows: Tensor, ids: Tensor, scores: Tensor) -> Tensor:
     """grouped_mm_experts_forward."""
     tape, routed = part.tape, ids.elements

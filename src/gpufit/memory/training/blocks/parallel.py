@@ -1,9 +1,13 @@
-"""Decoders whose attention and MLP may stand side by side, with partial rotary: GPT-NeoX, Phi (transformers 5.23.0)."""
+"""Decoders with partial rotary whose attention and MLP may stand side by side: GPT-NeoX, Phi, StableLM.
+
+Mirrors transformers 5.23.0, models/{gpt_neox,phi,stablelm}/modeling_*.py.
+"""
 
 from __future__ import annotations
 
 from gpufit.memory.training.activations import activate
 from gpufit.memory.training.attention import Attended, attend
+from gpufit.memory.training.blocks.experts import gated
 from gpufit.memory.training.blocks.gpt import heads_of
 from gpufit.memory.training.blocks.inputs import Inputs, make_inputs
 from gpufit.memory.training.blocks.rotary import Tables, partial_rotary, rotary_tables
@@ -12,8 +16,9 @@ from gpufit.memory.training.masks import causal_mask
 from gpufit.memory.training.modules import Model, Part
 from gpufit.memory.training.stack import layer_kinds, run_layers
 from gpufit.memory.training.tape.ops import add, dropout
+from gpufit.memory.training.tape.products import layer_norm
 from gpufit.memory.training.tape.tensor import Tensor
-from gpufit.memory.training.tape.views import contiguous, reshape, split, transpose, view
+from gpufit.memory.training.tape.views import cat, contiguous, reshape, split, transpose, view
 
 
 def gpt_neox(model: Model) -> Tensor:
@@ -115,3 +120,57 @@ def _phi_attention(part: Part, mask: Tensor | None, tables: Tables, hidden: Tens
     output = contiguous(reshape(output, *lead, -1))
     output = part.linear("dense", output)
     return output, weights
+
+
+def stablelm(model: Model) -> Tensor:
+    """StableLmForCausalLM.forward."""
+    given = make_inputs(model)
+    hidden = model.part().run("model", _stablelm_model, model, given)
+    return language_model_head(model.part(), "lm_head", hidden, given.labels)
+
+
+def _stablelm_model(model: Model, given: Inputs) -> Tensor:
+    base = model.part("model")
+    inputs_embeds = base.embedding("embed_tokens", given.ids)
+    positions = model.tape.empty((1, given.ids.shape[1]), "int64")
+    mask = causal_mask(model, inputs_embeds)
+    tables = rotary_tables(model.tape, given.ids.shape[1], heads_of(model).rope_dim, inputs_embeds.dtype)
+    hidden = run_layers(
+        model, "model.layers", layer_kinds(model.architecture),
+        lambda part, _, x: _stablelm_layer(part, mask, tables, positions, x), lambda: inputs_embeds,
+    )  # fmt: skip
+    return base.layer_norm("norm", hidden)
+
+
+def _stablelm_layer(part: Part, mask: Tensor | None, tables: Tables, positions: Tensor, hidden: Tensor) -> Tensor:
+    """StableLmDecoderLayer.forward, with use_parallel_residual or without."""
+    residual = hidden
+    hidden = part.layer_norm("input_layernorm", hidden)
+    attended, _ = part.run("self_attn", _stablelm_attention, part.inside("self_attn"), mask, tables, hidden)
+    if not part.has("post_attention_layernorm.weight"):
+        fed = dropout(part.run("mlp", gated, part.inside("mlp"), hidden), part.dropout.hidden)
+        return add(add(residual, attended), fed)
+    residual = add(residual, attended)
+    fed = part.run("mlp", gated, part.inside("mlp"), part.layer_norm("post_attention_layernorm", residual))
+    fed = dropout(fed, part.dropout.hidden)
+    return add(residual, fed)
+
+
+def _stablelm_attention(part: Part, mask: Tensor | None, tables: Tables, hidden: Tensor) -> Attended:
+    a = heads_of(part.model)
+    lead = hidden.shape[:-1]
+    query, key, value = (part.linear(name, hidden) for name in ("q_proj", "k_proj", "v_proj"))
+    query, key, value = (transpose(view(t, *lead, -1, a.head_dim), 1, 2) for t in (query, key, value))
+    if part.has("q_layernorm.norms.{}.weight"):
+        query, key = _norm_per_head(part, "q_layernorm", query), _norm_per_head(part, "k_layernorm", key)
+    query, key, _parts = partial_rotary(query, key, tables)  # locals of StableLmAttention.forward until it is done
+    output, weights = attend(part, query, key, value, mask)
+    output = part.linear("o_proj", reshape(output, *lead, -1))
+    return output, weights
+
+
+def _norm_per_head(part: Part, name: str, x: Tensor) -> Tensor:
+    """StableLmLayerNormPerHead.forward: a LayerNorm without bias for every head, joined again."""
+    weight = part.weight(f"{name}.norms.{{}}.weight")
+    heads = split(x, 1, (1,) * x.shape[1])
+    return cat(tuple(layer_norm(head, weight, None) for head in heads), 1)

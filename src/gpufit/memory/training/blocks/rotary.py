@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gpufit.memory.training.tape.graph import Tape
 from gpufit.memory.training.tape.ops import add, cast, mul, scale
 from gpufit.memory.training.tape.tensor import Tensor
 from gpufit.memory.training.tape.views import cat, narrow, unsqueeze
 
 Tables = tuple[Tensor, Tensor]
+Rotary = Callable[[Tensor, Tensor, Tables], tuple[Tensor, Tensor]]
 
 
 def rotary_tables(tape: Tape, tokens: int, dim: int, dtype: str) -> Tables:
@@ -57,3 +60,29 @@ def partial_rotary(query: Tensor, key: Tensor, tables: Tables) -> tuple[Tensor, 
     query = cat((query_rot, query_pass) if query_pass is not None else (query_rot,), -1)
     key = cat((key_rot, key_pass) if key_pass is not None else (key_rot,), -1)
     return query, key, (query_rot, query_pass, key_rot, key_pass)
+
+
+def joined_rotary(query: Tensor, key: Tensor, tables: Tables) -> tuple[Tensor, Tensor]:
+    """modeling_phi3.py and modeling_nemotron.py: part of each head is rotated and joined with the rest."""
+    return partial_rotary(query, key, tables)[:2]
+
+
+def typed_rotary(query: Tensor, key: Tensor, tables: Tables) -> tuple[Tensor, Tensor]:
+    """modeling_olmo.py and modeling_olmo2.py: back to the queries' own format."""
+    dtype = query.dtype
+    q_embed, k_embed = apply_rotary(query, key, tables)
+    return cast(q_embed, dtype), cast(k_embed, dtype)
+
+
+def fp32_rotary(query: Tensor, key: Tensor, tables: Tables) -> tuple[Tensor, Tensor]:
+    """modeling_cohere.py: queries and keys are rotated in fp32."""
+    dtype = query.dtype
+    query, key = cast(query, "fp32"), cast(key, "fp32")
+    q_embed, k_embed = apply_rotary(query, key, tables)
+    return cast(q_embed, dtype), cast(k_embed, dtype)
+
+
+def half_interleaved(query: Tensor, key: Tensor, tables: Tables) -> tuple[Tensor, Tensor]:
+    """modeling_glm.py and modeling_glm4.py: each layer spreads half a table anew (repeat_interleave)."""
+    cos, sin = (t.tape.empty(t.shape, t.dtype) for t in tables)
+    return partial_rotary(query, key, (cos, sin))[:2]

@@ -1,4 +1,4 @@
-"""torch's operators that pick, hide and repeat elements: gather, masked_fill, repeat.
+"""torch's operators that pick, hide and repeat elements: gather, masked_fill, repeat, repeat_interleave.
 
 Mirrors PyTorch 2.13, tools/autograd/derivatives.yaml and torch/csrc/autograd/FunctionsManual.cpp.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from gpufit.memory.training.tape.graph import Gradients, Node, only
 from gpufit.memory.training.tape.ops import like
 from gpufit.memory.training.tape.tensor import Tensor
+from gpufit.memory.training.tape.views import clone, expand, unsqueeze, view
 
 
 def gather(x: Tensor, index: Tensor) -> Tensor:
@@ -54,3 +55,10 @@ def repeat(x: Tensor, times: int) -> Tensor:
     out = x.tape.empty((times * whole[0], *whole[1:]), x.dtype)
     x.tape.attach(node, out)
     return out
+
+
+def repeat_interleave(x: Tensor, times: int) -> Tensor:
+    """``x.repeat_interleave(times, 1)`` of (batch, heads, tokens, dim): a copy even where one head serves all."""
+    batch, heads, tokens, dim = x.shape
+    spread = expand(unsqueeze(x, 2), batch, heads, times, tokens, dim)
+    return view(clone(spread), batch, heads * times, tokens, dim)

@@ -50,10 +50,30 @@ def add_into(x: Tensor, y: Tensor) -> Tensor:
     return out
 
 
+def sub(x: Tensor, y: Tensor) -> Tensor:
+    """``x - y``: saves nothing; the second gradient is the first, negated."""
+
+    def back(node: Node, grads: Gradients) -> Gradients:
+        return grads[0], like(only(grads)) if node.needs(1) else None
+
+    node = x.tape.node("sub", (x, y), back)
+    out = like(x, y)
+    x.tape.attach(node, out)
+    return out
+
+
 def scale(x: Tensor, name: str = "mul") -> Tensor:
     """``x`` times, or divided by, a number: saves nothing, and its gradient is scaled."""
     node = x.tape.node(name, (x,), lambda node, grads: (like(only(grads)),))
     out = like(x)
+    x.tape.attach(node, out)
+    return out
+
+
+def scale_into(x: Tensor) -> Tensor:
+    """``x *= number``: over itself; its gradient is scaled."""
+    node = x.tape.node("mul_", (x,), lambda node, grads: (like(only(grads)),))
+    out = x.alias()
     x.tape.attach(node, out)
     return out
 

@@ -60,8 +60,11 @@ def _fill(x: Tensor, shape: Shape) -> Shape:
 
 def contiguous(x: Tensor) -> Tensor:
     """``contiguous``: itself, or a clone."""
-    if x.contiguous:
-        return x
+    return x if x.contiguous else clone(x)
+
+
+def clone(x: Tensor) -> Tensor:
+    """``clone``, row by row."""
     node = x.tape.node("clone", (x,), passed)
     out = x.tape.empty(x.shape, x.dtype)
     x.tape.attach(node, out)
@@ -188,6 +191,26 @@ def select(x: Tensor, dim: int) -> Tensor:
 
     shape = (*whole[:dim], *whole[dim + 1 :])
     return _view(x, "select", shape, (*x.strides[:dim], *x.strides[dim + 1 :]), back)
+
+
+def pick(x: Tensor, dim: int) -> Tensor:
+    """``x[..., [i], :]``: a copy of one place by a list of indices; its gradient is put into zeros (index_put)."""
+    dim = dim % len(x.shape)
+    whole = x.shape
+    index = x.tape.empty((1,), "int64")
+
+    def back(node: Node, grads: Gradients) -> Gradients:
+        g = only(grads)
+        kept = g.tape.saved(node)
+        out = g.tape.empty(whole, g.dtype)
+        del kept
+        return (out,)
+
+    node = x.tape.node("index", (x,), back)
+    x.tape.save(node, index)
+    out = x.tape.empty((*whole[:dim], 1, *whole[dim + 1 :]), x.dtype)
+    x.tape.attach(node, out)
+    return out
 
 
 def _joined(grads: Gradients, whole: Shape) -> Gradients:

@@ -1,0 +1,134 @@
+"""GPT-2's kin with Linear layers: GPT BigCode (SantaCoder, StarCoder) and GPT-Neo (transformers 5.23.0)."""
+
+from __future__ import annotations
+
+from gpufit.memory.training.activations import activate
+from gpufit.memory.training.attention import Attended, attend
+from gpufit.memory.training.blocks.gpt import heads_of
+from gpufit.memory.training.blocks.inputs import Inputs, make_inputs
+from gpufit.memory.training.loss import language_model_head
+from gpufit.memory.training.masks import causal_mask
+from gpufit.memory.training.modules import Model, Part
+from gpufit.memory.training.stack import layer_kinds, run_layers
+from gpufit.memory.training.tape.ops import add, cast, dropout, softmax, where
+from gpufit.memory.training.tape.products import matmul
+from gpufit.memory.training.tape.tensor import Tensor
+from gpufit.memory.training.tape.views import contiguous, permute, reshape, split, transpose, unsqueeze, view
+
+
+def gpt_bigcode(model: Model) -> Tensor:
+    """GPTBigCodeForCausalLM.forward."""
+    given = make_inputs(model)
+    hidden = model.part().run("transformer", _bigcode_model, model, given)
+    return language_model_head(model.part(), "lm_head", hidden, given.labels)
+
+
+def _bigcode_model(model: Model, given: Inputs) -> Tensor:
+    base = model.part("transformer")
+    inputs_embeds = base.embedding("wte", given.ids)
+    positions = model.tape.empty((1, given.ids.shape[1]), "int64")
+    mask = causal_mask(model, inputs_embeds)
+    position_embeds = base.embedding("wpe", positions)
+    hidden = run_layers(
+        model, "transformer.h", layer_kinds(model.architecture), lambda part, _, x: _bigcode_layer(part, mask, x),
+        lambda: dropout(add(inputs_embeds, position_embeds), model.dropout.embedding),
+    )  # fmt: skip
+    return base.layer_norm("ln_f", hidden)
+
+
+def _bigcode_layer(part: Part, mask: Tensor | None, hidden: Tensor) -> Tensor:
+    """GPTBigCodeBlock.forward."""
+    residual = hidden
+    hidden = part.layer_norm("ln_1", hidden)
+    output, _ = part.run("attn", _bigcode_attention, part.inside("attn"), mask, hidden)
+    hidden = add(output, residual)
+    residual = hidden
+    hidden = part.layer_norm("ln_2", hidden)
+    fed = part.run("mlp", _mlp, part.inside("mlp"), hidden)
+    return add(residual, fed)
+
+
+def _bigcode_attention(part: Part, mask: Tensor | None, hidden: Tensor) -> Attended:
+    """GPTBigCodeAttention.forward: one key head for all queries, or a head's three parts side by side."""
+    a = heads_of(part.model)
+    lead = hidden.shape[:-1]
+    fused = part.linear("c_attn", hidden)
+    if a.kv_heads == 1:
+        query, key, value = split(unsqueeze(fused, 1), 3, (a.heads * a.head_dim, a.head_dim, a.head_dim))
+        query = transpose(view(query, *lead, -1, a.head_dim), 1, 2)
+    else:
+        query, key, value = split(transpose(view(fused, *lead, a.heads, -1), 1, 2), 3, (a.head_dim,) * 3)
+    del fused
+    output, weights = attend(part, query, key, value, mask)
+    output = contiguous(reshape(output, *lead, -1))
+    output = part.linear("c_proj", output)
+    output = dropout(output, part.dropout.hidden)
+    return output, weights
+
+
+def _mlp(part: Part, hidden: Tensor, activation: str = "gelu_pytorch_tanh") -> Tensor:
+    """GPTBigCodeMLP.forward and GPTNeoMLP.forward."""
+    hidden = part.linear("c_fc", hidden)
+    hidden = part.run("act", activate, activation, hidden)
+    hidden = part.linear("c_proj", hidden)
+    return dropout(hidden, part.dropout.hidden)
+
+
+def gpt_neo(model: Model) -> Tensor:
+    """GPTNeoForCausalLM.forward: scores in fp32, eager alone."""
+    given = make_inputs(model)
+    hidden = model.part().run("transformer", _neo_model, model, given)
+    return language_model_head(model.part(), "lm_head", hidden, given.labels)
+
+
+def _neo_model(model: Model, given: Inputs) -> Tensor:
+    base = model.part("transformer")
+    inputs_embeds = base.embedding("wte", given.ids)
+    positions = model.tape.empty((1, given.ids.shape[1]), "int64")
+    mask = causal_mask(model, inputs_embeds, eager=True)
+    position_embeds = base.embedding("wpe", positions)
+    hidden = run_layers(
+        model, "transformer.h", ("full",) * model.architecture.stacks[0].layers,
+        lambda part, _, x: _neo_layer(part, mask, x),
+        lambda: dropout(add(inputs_embeds, position_embeds), model.dropout.embedding),
+    )  # fmt: skip
+    return base.layer_norm("ln_f", hidden)
+
+
+def _neo_layer(part: Part, mask: Tensor | None, hidden: Tensor) -> Attended:
+    """GPTNeoBlock.forward."""
+    residual = hidden
+    hidden = part.layer_norm("ln_1", hidden)
+    output, weights = part.run("attn.attention", _neo_attention, part.inside("attn.attention"), mask, hidden)
+    hidden = add(output, residual)
+    residual = hidden
+    hidden = part.layer_norm("ln_2", hidden)
+    fed = part.run("mlp", _mlp, part.inside("mlp"), hidden, "gelu_new")
+    hidden = add(residual, fed)
+    return hidden, weights
+
+
+def _neo_attention(part: Part, mask: Tensor | None, hidden: Tensor) -> Attended:
+    """GPTNeoSelfAttention.forward."""
+    a = heads_of(part.model)
+    lead = hidden.shape[:-1]
+    query, key, value = (part.linear(name, hidden) for name in ("q_proj", "k_proj", "v_proj"))
+    query, key, value = (permute(view(t, *lead, -1, a.head_dim), 0, 2, 1, 3) for t in (query, key, value))
+    output, weights = _neo_attend(part, query, key, value, mask)
+    output = view(contiguous(permute(output, 0, 2, 1, 3)), *hidden.shape)
+    output = part.linear("out_proj", output)
+    output = dropout(output, part.dropout.hidden)
+    return output, weights
+
+
+def _neo_attend(part: Part, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Attended:
+    """GPTNeoSelfAttention._attn: the layer's own mask is a slice of its buffer."""
+    query, key = cast(query, "fp32"), cast(key, "fp32")
+    weights = matmul(query, transpose(key, -1, -2))
+    own = part.tape.resident((1, 1, *weights.shape[-2:]), "bool")
+    weights = where(own, weights)
+    weights = weights if mask is None else add(weights, mask)
+    weights = softmax(weights)
+    weights = cast(weights, value.dtype)
+    weights = dropout(weights, part.dropout.attention)
+    return matmul(weights, value), weights
