@@ -12,7 +12,7 @@ from gpufit.accuracy.matrix import MatrixRow, read_matrix, summarize, write_matr
 from gpufit.facts.read import parse_config
 from gpufit.memory.workload import Workload
 from gpufit.render.matrix_page import BOUNDS, render_matrix
-from gpufit.replay.front import closed_forms
+from gpufit.replay.closed_forms import closed_forms
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))

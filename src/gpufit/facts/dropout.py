@@ -29,13 +29,27 @@ _ALL = Dropout(attention=True, hidden=True, embedding=True)
 _BART = Dropout(hidden=True, embedding=True)
 _DEFAULTS = {
     **dict.fromkeys(("gpt2", "gpt_bigcode"), _ALL),
-    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra", "deberta", "deberta-v2", "ernie"), _ALL),
+    **dict.fromkeys(
+        (
+            "bert",
+            "roberta",
+            "xlm-roberta",
+            "camembert",
+            "electra",
+            "deberta",
+            "deberta-v2",
+            "ernie",
+            "distilbert",
+            "mpnet",
+        ),
+        _ALL,
+    ),
     **dict.fromkeys(("t5", "mt5", "umt5"), Dropout(attention=True, hidden=True, activation=True, embedding=True)),
     **dict.fromkeys(("bart", "mbart", "opt", "marian", "pegasus", "blenderbot"), _BART),
 }
 _ONE_FOR_ALL = {"t5", "mt5", "umt5"}  # dropout_rate alone
 _EMBEDDING_AS_HIDDEN = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "deberta", "deberta-v2", "ernie",
-                        "bart", "mbart", "opt", "marian", "pegasus", "blenderbot"}  # fmt: skip
+                        "distilbert", "mpnet", "bart", "mbart", "opt", "marian", "pegasus", "blenderbot"}  # fmt: skip
 
 
 def read_dropout(config: Config) -> Dropout:

@@ -10,6 +10,8 @@ from gpufit.facts.architecture import Architecture
 from gpufit.facts.read import parse_config
 from gpufit.records import replace
 
+_BARE = ("Model", "ForPreTraining")  # the second brings heads that nobody tunes
+
 
 def with_task_head(bare: Architecture, raw: Mapping[str, Any] | None) -> Architecture:
     """A bare encoder as ``AutoModelForSequenceClassification`` loads it; everything else as it is.
@@ -24,12 +26,12 @@ def with_task_head(bare: Architecture, raw: Mapping[str, Any] | None) -> Archite
     >>> trained.model_class, trained.parameters - bare.parameters
     ('BertForSequenceClassification', 130)
     """
-    if raw is None or [s.role for s in bare.stacks] != ["encoder"] or not bare.model_class.endswith("Model"):
+    if raw is None or [s.role for s in bare.stacks] != ["encoder"] or not bare.model_class.endswith(_BARE):
         return bare
-    name = bare.model_class.removesuffix("Model") + "ForSequenceClassification"
+    name = bare.model_class.removesuffix("Model").removesuffix("ForPreTraining") + "ForSequenceClassification"
     try:
         found = parse_config({**raw, "architectures": [name]})
     except UnknownFamily:
         return bare
-    note = f"trained as {name}: the checkpoint is the bare encoder, and a classifier is put on it"
+    note = f"trained as {name}: the checkpoint brings no task head, and a classifier is put on it"
     return replace(found, dtype=bare.dtype, notes=(*bare.notes, note))

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from gpufit.errors import Undecided, Unsupported, UsageError
 from gpufit.facts.read import parse_config
-from gpufit.memory.activations import estimate_phases
-from gpufit.memory.kv_cache import count_cache
 from gpufit.memory.runtime import CUBLAS_WORKSPACE, runtime_fact
 from gpufit.memory.workload import Workload
-from gpufit.records import replace
 from gpufit.replay.allocator_options import AllocatorOptions
+from gpufit.replay.closed_forms import closed_forms, training_forms
 from gpufit.replay.libraries import imported_libraries, require_libraries
 from gpufit.replay.record import PhaseReplay, Replay
 from gpufit.replay.recording import Recording, find_peaks
@@ -86,7 +84,8 @@ def _replay_config(
                     "decode is the last step, over a cache filled at once: reserved bytes of growing it are not shown"
                 )
     say("walking the allocator")
-    forms = {} if training is not None else closed_forms(_architecture(raw), workload)
+    facts = _architecture(raw)
+    forms = closed_forms(facts, workload) if training is None else training_forms(facts, workload, training)
     kind = f"training, {training.kind}" if training else "inference"
     return assemble(
         recording, model=name or type(model).__name__, work=kind, capability=capability, options=options, forms=forms,
@@ -171,27 +170,6 @@ def assemble(
         capability=capability, torch_version=torch.__version__, transformers_version=transformers_version,
         recording=recording, notes=notes,
     )  # fmt: skip
-
-
-def closed_forms(architecture: Architecture | None, workload: Workload) -> dict[str, int]:
-    """Bytes above the weights by phase, in closed form; empty where there is none."""
-    if architecture is None:
-        return {}
-    try:
-        phases = estimate_phases(architecture, workload)
-    except (Undecided, Unsupported):
-        return {}
-    return {phase.name: phase.activation_bytes + _cache_bytes(architecture, workload, phase.name) for phase in phases}
-
-
-def _cache_bytes(architecture: Architecture, workload: Workload, phase: str) -> int:
-    """The cache that lies there in that phase. Of the new tokens the last is chosen and never fed back."""
-    if phase == "encode" and architecture.is_encoder_decoder:
-        return 0
-    if phase in ("encode", "prefill"):  # a decoder without a head makes its cache too (use_cache is the default)
-        return count_cache(architecture, workload, after_prefill=True)
-    fed = workload.new_tokens - (0 if architecture.is_encoder_decoder else 1)
-    return count_cache(architecture, replace(workload, new_tokens=fed))
 
 
 @contextmanager

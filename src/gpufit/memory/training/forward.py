@@ -60,6 +60,7 @@ _MODULES = {  # module of blocks/ -> form: the program's name there
 FORMS: dict[str, tuple[str, str]] = {
     form: (module, program) for module, forms in _MODULES.items() for form, program in forms.items()
 }
+_OWN_MODULES = {"distilbert": ("distilbert", "distilbert")}  # model types whose code is not their form's
 
 
 @record
@@ -99,12 +100,12 @@ def supports_training(architecture: Architecture) -> bool:
 
 
 @cache
-def _program(form: str) -> Program:
+def _program(form: str, model_type: str) -> Program:
     if form not in FORMS:
         raise Undecided(
             f"gpufit has no training form for {form[:60]!r}", hint="gpufit replay --train runs the real code instead"
         )
-    module, name = FORMS[form]
+    module, name = _OWN_MODULES.get(model_type, FORMS[form])
     program: Program = getattr(import_module(f"gpufit.memory.training.blocks.{module}"), name)
     return program
 
@@ -127,7 +128,7 @@ def micro_step(
 
     Raises Undecided where the family has no training form.
     """
-    program = _program(architecture.form)
+    program = _program(architecture.form, architecture.model_type)
     tape = Tape(sums_in_place=sums_in_place, accumulates=accumulating)
     tape.autocast = plan.compute_dtype if plan.autocast else None
     model = Model(architecture, plan, tape)

@@ -37,6 +37,8 @@ def _bert_model(model: Model, base: str, given: Inputs) -> Tensor:
     """BertModel.forward."""
     part = model.part(f"{base}.embeddings")
     hidden = part.run("embeddings", _embeddings, part, given)
+    if model.part(base).has("embeddings_project.weight"):  # ELECTRA
+        hidden = model.part(base).linear("embeddings_project", hidden)
     return run_layers(
         model, f"{base}.encoder.layer", ("full",) * model.architecture.stacks[0].layers,
         lambda part, _, x: _layer(part, None, x), lambda: hidden,
