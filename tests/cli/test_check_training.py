@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -32,6 +33,42 @@ def test_a_no_names_the_smallest_changes_with_their_bytes(capsys: pytest.Capture
     assert "Smallest changes that make it fit" in text
     assert "LoRA" in text
     assert " less" in text
+
+
+def test_the_text_says_what_each_figure_is_and_fits_eighty_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    main(["check", "gpt2", "--gpu", "t4", "--train", "full", "--precision", "amp-fp16", "--grad-accum", "4"])
+    lines = capsys.readouterr().out.splitlines()
+    text = " ".join(" ".join(lines).split())
+    assert max(map(len, lines)) <= 80
+    for words in (
+        "micro-batch 8 × 1,024 tokens, an optimizer step after every 4, amp-fp16 over fp32 weights",
+        "no activation checkpointing", "a loss over whole logits", "trains all 124,439,808 parameters",
+        "phase allocated temporaries gradients widest at", "before the optimizer has states, takes",
+        "longest sequences of 8 at a time:", "--code prints the Trainer program.",
+    ):  # fmt: skip
+        assert words in text
+
+
+def test_a_change_stands_in_a_column_with_what_it_takes_and_saves(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    main(["check", "llama-2-7b", "--gpu", "rtx-4090", "--train", "lora"])
+    text = capsys.readouterr().out
+    assert "LoRA adapters of rank 8 on q_proj," in text
+    (line,) = (line for line in text.splitlines() if "gradients accumulated over 8" in line)
+    change, size, verdict, less = re.split(r"  +", line.strip())
+    assert (change, verdict) == ("micro-batch 1, gradients accumulated over 8", "fits")
+    assert size.endswith("GiB")
+    assert less.endswith(" less")
+
+
+def test_an_amd_card_is_read_by_its_own_tool(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["check", "gpt2", "--gpu", "mi210", "--train", "full"])
+    assert "what amd-smi shows" in capsys.readouterr().out
 
 
 def test_what_is_solved_fits_and_one_more_does_not(capsys: pytest.CaptureFixture[str]) -> None:

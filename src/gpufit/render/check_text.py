@@ -161,7 +161,12 @@ def doubt(size: Range) -> str:
     return f"{format_bytes(size.low_bytes)} to {format_bytes(size.high_bytes)}"
 
 
-_METER = {"AMD": "what amd-smi shows", "Intel": "what xpu-smi shows", "Apple": "what Metal counts"}
+_METERS = {"AMD": "what amd-smi shows", "Intel": "what xpu-smi shows", "Apple": "what Metal counts"}
+
+
+def meter_of(vendor: str | None) -> str:
+    """What shows a process's memory on this vendor's cards."""
+    return _METERS.get(vendor or "", "what nvidia-smi shows")
 
 
 def _totals(check: Check, screen: Screen) -> list[str]:
@@ -169,7 +174,7 @@ def _totals(check: Check, screen: Screen) -> list[str]:
     if check.estimate.unknown:
         least = (("process", share.process), ("load peak", share.load_peak))
         return table([(name, f"at least {format_gib(r.low_bytes)}") for name, r in least], right=[1])
-    meters = {"process": _METER.get(check.device.vendor or "", "what nvidia-smi shows")}
+    meters = {"process": meter_of(check.device.vendor)}
     if check.workload.runtime == "transformers":
         meters |= {"allocated": "torch max_memory_allocated", "reserved": "torch max_memory_reserved"}
     else:
@@ -248,17 +253,21 @@ def _advice(check: Check, screen: Screen) -> list[str]:
 
 
 def _changes(options: Sequence[Option], screen: Screen) -> list[str]:
-    """One line a change, or two where the screen is too narrow."""
     cells = [
         (option.change, format_gib(option.process.likely_bytes), option.verdict,
          f"leaves {format_bytes(option.headroom_bytes)} free" + (" on each" if option.device.count > 1 else ""))
         for option in options
     ]  # fmt: skip
+    return change_lines(cells, screen)
+
+
+def change_lines(cells: Sequence[tuple[str, str, str, str]], screen: Screen) -> list[str]:
+    """What to change, what that takes, the verdict and what is won: a line a change, two where the screen is narrow."""
     lines = table(cells, right=[1], indent="  ")
     if screen.width is None or max(map(len, lines)) <= screen.width:
         return lines
     figures = table([cell[1:] for cell in cells], right=[0], indent="      ")
-    return [line for option, figure in zip(options, figures, strict=True) for line in (f"  {option.change}", figure)]
+    return [line for (change, *_), figure in zip(cells, figures, strict=True) for line in (f"  {change}", figure)]
 
 
 def _recommend(best: Option) -> str:

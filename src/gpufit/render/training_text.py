@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gpufit.render.check_text import BAR_CELLS, ROW_STYLE, SIGN, doubt
+from gpufit.memory.training.plan import TrainingPlan
+from gpufit.render.check_text import BAR_CELLS, ROW_STYLE, SIGN, change_lines, doubt, meter_of
 from gpufit.render.text import Screen, describe_device, table, wrap
 from gpufit.render.training_json import ranks_of
 from gpufit.units import format_bytes, format_count, format_gib
@@ -10,6 +11,11 @@ from gpufit.verdict.training import TrainingCheck
 from gpufit.verdict.training_advise import LARGEST_SEARCHED_MICRO_BATCH
 
 _METHODS = {"full": "Full tuning", "lora": "LoRA", "qlora": "QLoRA"}
+_CHECKPOINTING = {
+    "none": "no activation checkpointing", "full": "activation checkpointing",
+    "selective": "selective activation checkpointing",
+}  # fmt: skip
+_LOSS = {"full": "a loss over whole logits", "chunked": "a loss in chunks", "fused": "a fused loss"}
 
 
 def render_training(check: TrainingCheck, screen: Screen) -> list[str]:
@@ -55,12 +61,11 @@ def _facts(check: TrainingCheck, screen: Screen) -> list[str]:
         ("model", ", ".join(model)),
         (
             "assumed",
-            f"{plan.micro_batch} × {plan.seq:,} tokens a micro-batch, {_batches(plan.grad_accum)} a step, "
-            f"precision {plan.precision} (weights {plan.base_dtype}), {plan.optimizer}, checkpointing "
-            f"{plan.checkpointing}, {plan.attention} attention, {plan.loss} loss"
-            + (", packed" if plan.packing else ""),
+            f"micro-batch {plan.micro_batch} × {plan.seq:,} tokens, an optimizer step {_after(plan.grad_accum)}, "
+            f"{_precision(plan)}, {plan.optimizer}, {_CHECKPOINTING[plan.checkpointing]}, "
+            f"{plan.attention} attention, {_LOSS[plan.loss]}" + (", packed sequences" if plan.packing else ""),
         ),
-        ("learns", _learns(check)),
+        ("trains", _trains(check)),
         ("device", describe_device(check.device) + (f", {plan.sharding}" if plan.gpus > 1 else "")),
         (
             "budget",
@@ -75,37 +80,45 @@ def _facts(check: TrainingCheck, screen: Screen) -> list[str]:
     return lines
 
 
-def _batches(count: int) -> str:
-    return "1 micro-batch" if count == 1 else f"{count:,} micro-batches"
+def _after(count: int) -> str:
+    return "after each" if count == 1 else f"after every {count:,}"
 
 
-def _learns(check: TrainingCheck) -> str:
+def _precision(plan: TrainingPlan) -> str:
+    """The arithmetic, and the weights' own format where that is another."""
+    return plan.precision + (f" over {plan.base_dtype} weights" if plan.base_dtype != plan.precision else "")
+
+
+def _trains(check: TrainingCheck) -> str:
     plan, held = check.plan, check.estimate.residents
     if not plan.trains_adapters:
         return f"all {held.trained_parameters:,} parameters"
-    parts = [f"{held.trained_parameters:,} parameters: {'DoRA' if plan.dora else 'adapters'} of rank {plan.lora_r} on"]
+    dtype, kind = plan.adapter_dtype or "fp32", "DoRA" if plan.dora else "LoRA"
+    parts = [f"{held.trained_parameters:,} parameters in {dtype}: {kind} adapters of rank {plan.lora_r} on"]
     parts.append(", ".join(plan.targets_for(check.subject.architecture.model_type)))
     if plan.modules_to_save:
         parts.append(f"and {', '.join(plan.modules_to_save)} whole")
-    text = " ".join(parts) + f"; in {plan.adapter_dtype or 'fp32'}"
-    if plan.quant != "none":
-        text += f", beside {plan.quant} weights" + (" prepared for k-bit training" if plan.kbit_prepare else "")
-    return text
+    frozen = f"frozen {plan.quant} weights" if plan.quant != "none" else f"frozen {plan.base_dtype} weights"
+    return " ".join(parts) + f", beside {frozen}" + (" prepared for k-bit training" if plan.kbit_prepare else "")
 
 
 def _phases(check: TrainingCheck, screen: Screen) -> list[str]:
+    """What is allocated at the widest moment of each part of a step; the very first one has no optimizer states yet."""
     e = check.estimate
-    cells: list[tuple[str, ...]] = [
+    rows = [
         (
-            phase.name, format_gib(e.phase_bytes(phase.name)), f"{format_bytes(phase.temporaries_bytes)} temporaries",
-            f"{format_bytes(phase.gradients_bytes)} gradients", phase.moment,
+            phase.name, format_gib(e.phase_bytes(phase.name)), format_bytes(phase.temporaries_bytes),
+            format_bytes(phase.gradients_bytes), phase.moment,
         )
         for phase in e.phases
     ]  # fmt: skip
-    first = e.first_step_bytes + e.workspace.likely_bytes
-    cells.append(("first", format_gib(first), "before there are states", "", ""))
-    lines = table(cells, right=[1])
-    return [screen.paint(line, "bold") if line.startswith(e.phase.name) else line for line in lines]
+    header, *lines = table([("phase", "allocated", "temporaries", "gradients", "widest at"), *rows], right=[1, 2, 3])
+    first = format_gib(e.first_step_bytes + e.workspace.likely_bytes)
+    return [
+        screen.paint(header, "dim"),
+        *(screen.paint(line, "bold") if line.startswith(e.phase.name) else line for line in lines),
+        *wrap(f"The first step of all, before the optimizer has states, takes {first}.", screen.width),
+    ]
 
 
 def _bars(check: TrainingCheck, screen: Screen) -> list[str]:
@@ -124,13 +137,13 @@ def _totals(check: TrainingCheck, screen: Screen) -> list[str]:
     totals = [
         ("allocated", e.allocated, "torch max_memory_allocated"),
         ("reserved", e.reserved, "torch max_memory_reserved"),
-        ("process", e.process, "what nvidia-smi shows" if e.plan.gpus < 2 else "on the GPU that needs most"),
+        ("process", e.process, meter_of(check.device.vendor) if e.plan.gpus < 2 else "on the GPU that needs most"),
         ("load peak", check.asked.load_peak, "while the weights come in"),
     ]
     cells = [(name, format_gib(r.likely_bytes), doubt(r), meaning) for name, r, meaning in totals]
     lines = table(cells, right=[1])
     if e.host_bytes:
-        lines.append(f"host       {format_gib(e.host_bytes)} of host memory, over all GPUs")
+        lines.append(f"host       {format_gib(e.host_bytes)} of host memory, for all GPUs together")
     if e.rank.paged_bytes:
         lines.append(f"paged      {format_gib(e.rank.paged_bytes)} moves to the host when the card is full")
     return [screen.paint(line, "bold") if line.startswith("process") else line for line in lines]
@@ -140,9 +153,10 @@ def _limits(check: TrainingCheck, screen: Screen) -> list[str]:
     batch, seq = check.largest_micro_batch, check.longest_seq_tokens
     at_least = "at least " if batch == LARGEST_SEARCHED_MICRO_BATCH else ""
     at_most = " (the model's maximum)" if seq == check.subject.architecture.max_context_tokens else ""
+    of = f"of {check.plan.micro_batch} at a time"
     parts = [
-        f"largest micro-batch: {at_least}{batch:,}" if batch else "not even a micro-batch of 1 fits safely",
-        f"longest sequence: {seq:,} tokens{at_most}" if seq else "no sequence fits",
+        f"largest micro-batch that fits: {at_least}{batch:,}" if batch else "not even a micro-batch of 1 fits safely",
+        f"longest sequences {of}: {seq:,} tokens{at_most}" if seq else f"no sequences {of} fit",
     ]
     return wrap("; ".join(parts), screen.width)
 
@@ -150,7 +164,7 @@ def _limits(check: TrainingCheck, screen: Screen) -> list[str]:
 def _ranks(check: TrainingCheck, screen: Screen) -> list[str]:
     """One line a GPU; ranks that are alike are told once."""
     ranks = ranks_of(check)
-    head = ("GPU", "layers", "weights", "gradients", "states", "gathered", "host")
+    head = ("GPU", "layers", "weights", "gradients", "optimizer", "gathered", "host")
     alike = not check.estimate.stages
     rows = [head]
     for index, (rank, layers) in enumerate(ranks[:1] if alike else ranks):
@@ -169,12 +183,14 @@ def _ranks(check: TrainingCheck, screen: Screen) -> list[str]:
 
 def _advice(check: TrainingCheck, screen: Screen) -> list[str]:
     if check.verdict != "no":
-        return []
+        return ["", "--code prints the Trainer program."]
     if not check.alternatives:
         return ["", "Nothing that was tried makes it fit: a smaller model or more cards are needed."]
     lines = ["", screen.paint("Smallest changes that make it fit, least cost first:", "bold")]
-    for option in check.alternatives:
-        less = f", {format_bytes(option.saved_bytes)} less" if option.saved_bytes > 0 else ""
-        text = f"{option.change}: {format_gib(option.process.likely_bytes)}, {option.verdict}{less}"
-        lines += wrap(f"  {text}", screen.width, "    ")
+    cells = [
+        (option.change, format_gib(option.process.likely_bytes), option.verdict,
+         f"{format_bytes(option.saved_bytes)} less" if option.saved_bytes > 0 else "")
+        for option in check.alternatives
+    ]  # fmt: skip
+    lines += change_lines(cells, screen)
     return [*lines, *wrap("--code prints the Trainer program of the first.", screen.width)]

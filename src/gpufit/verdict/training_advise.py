@@ -130,11 +130,11 @@ class TrainingAdviser:
         if plan.micro_batch > 1:
             batch = plan.micro_batch
             yield (
-                f"micro-batch 1 × {batch * plan.grad_accum} accumulated",
+                f"micro-batch 1, gradients accumulated over {batch * plan.grad_accum}",
                 lambda p: replace(p, micro_batch=1, grad_accum=batch * plan.grad_accum),
             )
         if plan.checkpointing != "full":
-            yield "checkpointing", lambda p: replace(p, checkpointing="full")
+            yield "activation checkpointing", lambda p: replace(p, checkpointing="full")
         if plan.optimizer.startswith("adamw-") and plan.optimizer != "adamw-8bit" and self._can(EIGHT_BIT_CAPABILITY):
             yield "8-bit AdamW", lambda p: replace(p, optimizer="adamw-8bit")
         if plan.loss == "full" and self.architecture.task in ("causal-lm", "vision-language"):
