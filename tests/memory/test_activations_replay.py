@@ -76,3 +76,22 @@ def test_every_phase_is_within_two_percent_of_the_replay(name: str) -> None:
     }
     assert {case: percent for case, percent in found.items() if abs(percent) > WORST_PERCENT} == {}
     assert median(map(abs, found.values())) <= 5 * MEDIAN_PERCENT  # a family may sit higher than the whole matrix
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_mask_with_biases_is_copied_only_where_its_rows_are_not_aligned(attention: Any) -> None:
+    """falcon-rw, whose mask holds every head's ALiBi: 7 × 1,500² × 2 bytes are 31.5 MB, and decide the peak.
+
+    1,500 is no multiple of 8, so the memory-efficient kernel takes an aligned copy of it; of 1,504 it takes none.
+    """
+    from gpufit.replay.oracle import peak_above_weights
+
+    config, moments = FAMILIES["falcon-alibi"], []
+    for prompt in (1500, 1504):
+        workload = Workload(prompt_tokens=prompt, new_tokens=2, dtype="fp16", attention=attention)
+        truth = peak_above_weights(config, prompt=prompt, new=2, batch=1, dtype="fp16", attention=attention)["prefill"]
+        (prefill, _) = estimate_phases(parse_config(config), workload)
+        moments.append(prefill.moment)
+        assert above_weights(config, workload, prefill) == pytest.approx(truth.above_bytes, rel=0.002)
+    assert moments == (["attention", "mlp"] if attention == "sdpa" else ["attention scores"] * 2)

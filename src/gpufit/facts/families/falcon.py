@@ -42,9 +42,11 @@ def write(t: Tensors, config: Config) -> Body:
         block.norm(name, hidden, bias=True)
     t.norm("ln_f", hidden, bias=True)
     rotary(t, rope)  # there also under ALiBi, which does not use it
+    alibi = config.flag("alibi", False)
+    form = "falcon_alibi" if alibi else "falcon_two_norms" if "ln_mlp" in _norms(config, new) else "falcon"
     return body(
-        config, shape, form="falcon", width=width, gated=False,
-        rope=0 if config.flag("alibi", False) else rope, window=stated_window(config),
+        config, shape, form=form, width=width, gated=False,
+        rope=0 if alibi else rope, window=stated_window(config),
         embedding="word_embeddings", cached_heads=heads if new else kv_heads,
     )  # fmt: skip
 

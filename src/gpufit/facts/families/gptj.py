@@ -13,15 +13,15 @@ from gpufit.facts.families.windows import stated_window
 
 def write(t: Tensors, config: Config) -> Body:
     """GPTJConfig -> GPTJModel."""
-    return _write(t, config, ("k_proj", "v_proj", "q_proj"))
+    return _write(t, config, ("k_proj", "v_proj", "q_proj"), "gptj")
 
 
 def write_codegen(t: Tensors, config: Config) -> Body:
     """CodeGenConfig -> CodeGenModel: GPT-J with one projection for query, key and value."""
-    return _write(t, config, ("qkv_proj",))
+    return _write(t, config, ("qkv_proj",), "codegen")
 
 
-def _write(t: Tensors, config: Config, projections: tuple[str, ...]) -> Body:
+def _write(t: Tensors, config: Config, projections: tuple[str, ...], form: str) -> Body:
     shape = multi_head(config.size("n_embd"), config.layers("n_layer"), config.layers("n_head"))
     hidden = shape.hidden
     width = config.size("n_inner", 4 * hidden)
@@ -37,7 +37,7 @@ def _write(t: Tensors, config: Config, projections: tuple[str, ...]) -> Body:
     plain_mlp(block, "mlp.fc_in", "mlp.fc_out", hidden, width)
     t.norm("ln_f", hidden, bias=True)
     return body(
-        config, shape, form="gptj", width=width, gated=False, rope=min(rope, shape.head_dim),
+        config, shape, form=form, width=width, gated=False, rope=min(rope, shape.head_dim),
         window=stated_window(config), max_context="n_positions", embedding="wte",
     )  # fmt: skip
 

@@ -40,7 +40,7 @@ class Phase:
 _MODULES = {  # module of this package that offers plan(architecture, workload): the forms it covers
     "dense": "llama gemma qwen3 gemma2 gemma3 olmo olmo2 cohere glm glm4 phi3 nemotron arcee starcoder2 "
              "stablelm phi exaone4 apertus persimmon",
-    "gpt": "gpt2 gpt_bigcode opt gpt_neox falcon gptj bloom gpt_neo",
+    "gpt": "gpt2 gpt_bigcode opt gpt_neox falcon falcon_alibi falcon_two_norms gptj codegen bloom gpt_neo",
     "encoder": "bert modernbert albert deberta nomic_bert",
     "seq2seq": "bart t5 whisper",
     "ssm": "mamba falcon_mamba mamba2",

@@ -134,7 +134,7 @@ def score_bytes(block: Block, c: Setting) -> Expr:
 
 def ambient(block: Block, c: Setting) -> Expr:
     """What lives all through the forward pass besides the stream: ids, position tables, masks."""
-    alive = 8 * (P if c.decode else T) + block.table + (A * b if block.scores == "alibi" else NOTHING)
+    alive = 8 * (P if c.decode else T) + block.table
     if block.gathers:
         alive = alive + 4 * (X * D) + S * D * (8 + b) + 8 * S
     elif block.rotary == "complex":
@@ -143,7 +143,9 @@ def ambient(block: Block, c: Setting) -> Expr:
         # cos and sin: one row per position (position_ids is not expanded over the batch)
         width = 4 if block.rotary == "fp32 product" else b
         alive = alive + 2 * (block.tables if c.full and c.sliding else 1) * S * D * width + 8 * S
-    if c.kernel == "eager":
+    if block.scores == "alibi":  # the mask with every head's biases in it
+        alive = alive + A * b
+    elif c.kernel == "eager":
         alive = alive + c.masks * (M * b)
     elif c.mutual:
         alive = alive + c.masks * M

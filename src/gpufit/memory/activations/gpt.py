@@ -9,7 +9,7 @@ from __future__ import annotations
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Course, plan_decoder
 from gpufit.memory.activations.decoder import BLOOM_GELU, GELU_TANH, PLAIN, Block
-from gpufit.memory.activations.symbols import B, C, F, H, S, b, h, j, k, o, q, r
+from gpufit.memory.activations.symbols import B, C, F, H, S, X, b, h, j, k, o, q, r
 from gpufit.memory.workload import Workload
 from gpufit.records import replace
 
@@ -29,8 +29,31 @@ GPT2 = Block(
 FALCON = Block(mlp=PLAIN, norm="layer", projections=F + q, scores="sum and same", previous_scores=1, repeats=False)
 # falcon-rw: the MLP after attention, so that both norms and attention's output are named beside it; no rotary queries;
 # eager upcasts the product, adds ALiBi, then the mask, and casts back for the softmax
-FALCON_ALIBI = replace(FALCON, projections=F, rotary="none", scores="alibi", mlp_stream=6, norm_stream=5)
+FALCON_ALIBI = replace(
+    FALCON,
+    projections=F,
+    rotary="none",
+    scores="alibi",
+    mlp_stream=6,
+    norm_stream=5,
+    table=2 * S * X * b + 8 * S,  # cos and sin of the whole head, made and not used
+)
 FALCON_TWO_NORMS = replace(FALCON, stream=4, mlp_stream=5)  # ln_attn and ln_mlp
+# GPTJBlock: scores from fp32 queries and keys; NewGELU; embed_positions is an fp32 buffer of every layer
+GPTJ = Block(
+    mlp=GELU_TANH,
+    norm="layer",
+    norm_stream=2,
+    projections=2 * q + k + r + j,
+    rotary="partial",
+    scores="fp32",
+    previous_scores=1,
+    eager_only=True,
+    gathers=True,
+)
+# CodeGenAttention: GPT-J's scores; the fused projection and the parts of queries and keys split from it stay named,
+# their rotated parts are fp32 as sin and cos are, and so are the queries joined from them: in fp32 one more tensor
+CODEGEN = replace(GPTJ, projections=F + q + k + 2 * (r + j), gathers=False)
 BLOCKS: dict[str, Block] = {
     "gpt2": GPT2,
     # GPTBigCodeMLP: torch's own gelu; softmax upcast; one key head
@@ -52,18 +75,10 @@ BLOCKS: dict[str, Block] = {
     "gpt_neo": replace(GPT2, projections=q, scores="fp32", previous_scores=1, eager_only=True),
     # FalconDecoderLayer: attention and MLP side by side; softmax in the model's dtype
     "falcon": FALCON,
-    # GPTJBlock: scores from fp32 queries and keys; NewGELU; embed_positions is an fp32 buffer of every layer
-    "gptj": Block(
-        mlp=GELU_TANH,
-        norm="layer",
-        norm_stream=2,
-        projections=2 * q + k + r + j,
-        rotary="partial",
-        scores="fp32",
-        previous_scores=1,
-        eager_only=True,
-        gathers=True,
-    ),
+    "falcon_alibi": FALCON_ALIBI,
+    "falcon_two_norms": FALCON_TWO_NORMS,
+    "gptj": GPTJ,
+    "codegen": CODEGEN,
     # BloomBlock: ALiBi (batch·heads, 1, keys) lives on; scores, masked scores and their fp32 softmax
     "bloom": Block(
         mlp=BLOOM_GELU,
@@ -80,22 +95,14 @@ BLOCKS: dict[str, Block] = {
 }
 
 
-def _codegen(block: Block, *, half: bool) -> Block:
-    """CodeGenAttention: GPT-J's scores; the fused projection and the parts of queries and keys split from it stay
-    named, their rotated parts are fp32 as sin and cos are, and so are the queries joined from them.
-    """
-    rotated = 2 * (r + j) if half else r + j + q
-    return replace(block, projections=F + q + k + rotated, gathers=False)
+FP32_BLOCKS = {**BLOCKS, "codegen": replace(CODEGEN, projections=F + q + k + r + j + q)}
 
 
 def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
     """Prefill and decode of an older decoder."""
-    block = BLOCKS[architecture.form]
-    if architecture.model_type == "codegen":
-        block = _codegen(block, half=workload.dtype != "fp32")
-    if block is FALCON and (attention := architecture.stacks[0].attention) is not None and not attention.rope_dim:
-        block = FALCON_ALIBI
-    if block is FALCON and any(group.name.endswith("ln_mlp.weight") for group in architecture.tensors.groups):
-        block = FALCON_TWO_NORMS
-    positions = next((g.shape[0] for g in architecture.tensors.groups if g.name.endswith(".embed_positions")), 0)
-    return plan_decoder(block, architecture, workload, extra=positions)
+    block = (FP32_BLOCKS if workload.dtype == "fp32" else BLOCKS)[architecture.form]
+    extra = next((g.shape[0] for g in architecture.tensors.groups if g.name.endswith(".embed_positions")), 0)
+    if architecture.form == "falcon_alibi":
+        attention = architecture.stacks[0].attention
+        extra = attention.head_dim if attention else 0
+    return plan_decoder(block, architecture, workload, extra=extra)

@@ -13,7 +13,7 @@ from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Course
 from gpufit.memory.activations.quantized import linear_moments
 from gpufit.memory.activations.setting import Contest, Moment, PhaseName, Setting, contenders
-from gpufit.memory.activations.sizes import settle, stack_sizes
+from gpufit.memory.activations.sizes import MASK_ALIGNMENT, settle, stack_sizes
 from gpufit.memory.activations.symbols import NOTHING, A, B, Expr, H, N, P, S, T, V, X, Y, Z, b, f, h, k, o, q, v
 from gpufit.memory.workload import Workload
 
@@ -179,7 +179,7 @@ def plan(architecture: Architecture, workload: Workload) -> tuple[Course, ...]:
     features = 2 * _mel_bins(architecture) if architecture.form == "whisper" else 0
     setting = settle(architecture, workload, encoder, "encode", keys=tokens)
     if architecture.form == "t5":  # attention.cpp, preprocess_mask
-        setting = setting._replace(masked=tokens % 8 != 0)
+        setting = setting._replace(masked=tokens % MASK_ALIGNMENT != 0)
     courses = [
         Course(
             name="encode",

@@ -14,6 +14,7 @@ _NO_ATTENTION = Attention(heads=0, kv_heads=0, head_dim=0, value_dim=0)
 # their forward makes a full and a sliding mask, whichever layers there are
 _TWO_MASKS = ("gemma2", "gemma3", "gemma3_text", "olmo3", "cohere2", "qwen2_moe")
 LARGEST_FLASH_HEAD = 256  # sdp_utils.cpp, check_head_dim_size_flash
+MASK_ALIGNMENT = 8  # attention.cpp, preprocess_mask: elements that a row of a mask must start at
 
 
 def stack_sizes(
@@ -33,7 +34,7 @@ def stack_sizes(
     """
     a = stack.attention or _NO_ATTENTION
     fused = a.heads * a.head_dim + a.kv_heads * (a.head_dim + a.value_dim)
-    if architecture.form == "falcon" and a.kv_heads > 1:
+    if architecture.model_type == "falcon" and a.kv_heads > 1:
         a = replace(a, kv_heads=a.heads)  # FalconAttention._split_heads broadcasts keys and values to all heads
     x = stack.experts
     mixer = stack.mixer
@@ -79,10 +80,12 @@ def settle(
     fits_flash = half and modern and a.head_dim == a.value_dim <= LARGEST_FLASH_HEAD
     masked = sliding and keys >= window
     grouped = a.kv_heads != a.heads
-    if architecture.form == "falcon":  # calls scaled_dot_product_attention itself, without enable_gqa
+    if architecture.model_type == "falcon":  # calls scaled_dot_product_attention itself, without enable_gqa
         grouped = a.kv_heads == 1
         fits_flash = fits_flash and not grouped
         masked = phase != "decode"  # its mask is never skipped
+    if architecture.form == "falcon_alibi":  # in the model's dtype already: copied where its rows are not aligned
+        masked = masked and keys % MASK_ALIGNMENT != 0
     full = not sliding or "full" in kinds
     # a picture's tokens see each other, whatever stands before them: a mask for every kind of layer
     mutual = bool(workload.images) and phase == "prefill" and architecture.model_type in ("gemma3", "paligemma")
