@@ -49,6 +49,8 @@ def replay(
     ``model`` is what ``check`` takes, or the dictionary of a config.json. The work is ``workload``, or ``request``
     with check's defaults. ``gpu`` chooses the kernels of that card's generation. Needs torch and transformers.
     """
+    import dataclasses
+
     from gpufit.facts.read import parse_config
     from gpufit.replay.front import replay_config
 
@@ -76,7 +78,7 @@ def replay(
         architecture = parse_config(raw) if architecture is None else architecture
         workload, notes = plan_workload(architecture, device, request or Request())
     result = replay_config(raw, workload, name=name, training=training, options=options, progress=progress)
-    return replace(result, notes=(*notes, *result.notes)) if notes else result
+    return dataclasses.replace(result, notes=(*notes, *result.notes))
 
 
 def measure(

@@ -60,6 +60,8 @@ def run(
     from gpufit.verdict.plan import Request
 
     limit_bytes = parse_size(limit, what="--limit") if limit is not None else None
+    for path in filter(None, (timeline, trace)):
+        _require_folder(path)  # said before the work, not after it
     result = replay(
         model,
         request=Request(
@@ -96,6 +98,13 @@ def _training(train: str | None, optimizer: str, checkpointing: bool, lora_rank:
 
 def _progress(text: str) -> None:
     sys.stderr.write(f"{text} ...\n")
+
+
+def _require_folder(path: Path) -> None:
+    from gpufit.errors import BadFile
+
+    if not path.parent.is_dir():
+        raise BadFile(f"cannot write {path}: there is no folder {path.parent}")
 
 
 def _write(path: Path, text: str) -> None:

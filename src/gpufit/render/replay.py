@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gpufit.render.text import wrap
 from gpufit.units import format_bytes, format_gib
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def render_replay(replay: Replay, screen: Screen) -> list[str]:
     lines = [
         f"{screen.paint(replay.model, 'bold')}: {replay.work}, "
         f"compute capability {replay.capability[0]}.{replay.capability[1]}",
+        *_assumed(replay),
         f"replayed with transformers {replay.transformers_version} and torch {replay.torch_version}",
         f"weights and buffers {format_gib(replay.resident_bytes)}, "
         f"cuBLAS workspace {format_bytes(replay.workspace_bytes)}",
@@ -35,7 +37,22 @@ def render_replay(replay: Replay, screen: Screen) -> list[str]:
         )
     for phase in replay.phases:
         lines += ["", *_peak_lines(phase.peak, screen)]
-    return [*lines, "", *(f"note: {note}" for note in replay.notes)] if replay.notes else lines
+    lines += [""] if replay.notes else []
+    for note in replay.notes:
+        lines += wrap(f"note: {note}", screen.width, "      ")
+    return lines
+
+
+def _assumed(replay: Replay) -> list[str]:
+    """The work in one line: tokens, sequences, precision, attention."""
+    w = replay.workload
+    if w is None:
+        return []
+    step = replay.work.startswith("training")
+    tokens = f"{w.prompt_tokens:,} tokens" if step or not w.new_tokens else f"prompt {w.prompt_tokens:,} tokens"
+    parts = [tokens + ("" if step or not w.new_tokens else f" + new {w.new_tokens:,}"), f"batch {w.batch:,}", w.dtype]
+    parts += [w.quant] if w.quant != "none" else []
+    return [", ".join([*parts, f"{w.attention} attention"])]
 
 
 def _peak_lines(peak: PhasePeak, screen: Screen) -> list[str]:
@@ -52,7 +69,8 @@ def _peak_lines(peak: PhasePeak, screen: Screen) -> list[str]:
         for holding in peak.holdings:
             if holding in shown and kind_of(holding) == kind:
                 count = f" x{holding.storages}" if holding.storages > 1 else ""
-                lines.append(f"    {format_bytes(holding.bytes):>12}  {holding.module or '-'}  {holding.op}{count}")
+                line = f"    {format_bytes(holding.bytes):>12}  {holding.module or '-'}  {holding.op}{count}"
+                lines += wrap(line, screen.width, " " * 18)
     if rest := peak.holdings[_MOST_HOLDINGS:]:
         size = sum(holding.bytes for holding in rest)
         lines.append(f"  {len(rest)} smaller holdings, {format_bytes(size)} together, are not listed")
@@ -61,6 +79,7 @@ def _peak_lines(peak: PhasePeak, screen: Screen) -> list[str]:
 
 def replay_to_dict(replay: Replay) -> dict[str, Any]:
     """The JSON form; sizes are integers whose key ends in ``_bytes``."""
+    from gpufit.render.check_json import workload_to_dict
     from gpufit.replay.record import holdings_by_kind, kind_of
 
     return {
@@ -68,6 +87,7 @@ def replay_to_dict(replay: Replay) -> dict[str, Any]:
         "ok": True,
         "model": replay.model,
         "work": replay.work,
+        "workload": workload_to_dict(replay.workload) if replay.workload is not None else None,
         "weights_bytes": replay.resident_bytes,
         "workspace_bytes": replay.workspace_bytes,
         "compute_capability": list(replay.capability),

@@ -6,7 +6,7 @@ Each mirrors a branch of PyTorch 2.13 that asks ``is_cuda()``; without it the co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from gpufit.replay.cuda_attention import Capability, attend
@@ -64,9 +64,33 @@ def cuda_behaviour(capability: Capability) -> Iterator[None]:
         library.impl("log_softmax.int", fused(aten._log_softmax), "AutogradMeta")
         library.impl("dropout", dropout, "AutogradMeta")
     try:
-        yield
+        with _autocast_can_be_off():
+            yield
     finally:
         library._destroy()
+
+
+@contextmanager
+def _autocast_can_be_off() -> Iterator[None]:
+    """Switching autocast off does nothing on the meta device, where it never is on and torch knows no such thing.
+
+    peft does so around the product that folds an adapter into an expert's weights (tuners/lora/layer.py).
+    """
+    import torch
+
+    known: Any = torch.autocast
+
+    def autocast(device_type: str, dtype: Any = None, enabled: bool = True, cache_enabled: Any = None) -> Any:
+        if device_type == "meta" and not enabled:
+            return nullcontext()
+        return known(device_type, dtype=dtype, enabled=enabled, cache_enabled=cache_enabled)
+
+    module: Any = torch
+    module.autocast = autocast
+    try:
+        yield
+    finally:
+        module.autocast = known
 
 
 def kernel_rules() -> dict[Any, Callable[..., Any]]:

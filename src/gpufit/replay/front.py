@@ -68,6 +68,11 @@ def _replay_config(
 
         quantize_model(model, workload.quant, workload.dtype)
     capability = workload.compute_capability or DEFAULT_CAPABILITY
+    if training is not None:
+        from gpufit.replay.training_step import settle_targets
+
+        training, note = settle_targets(model, training)
+        notes.append(note)
     say("running the modelling code")
     with _stops_named(type(model).__name__):
         if training is not None:
@@ -89,7 +94,7 @@ def _replay_config(
     kind = f"training, {training.kind}" if training else "inference"
     return assemble(
         recording, model=name or type(model).__name__, work=kind, capability=capability, options=options, forms=forms,
-        notes=tuple(filter(None, notes)), warm_up=True,
+        notes=tuple(filter(None, notes)), warm_up=True, workload=workload,
     )  # fmt: skip
 
 
@@ -150,6 +155,7 @@ def assemble(
     forms: Mapping[str, int] | None = None,
     notes: tuple[str, ...] = (),
     warm_up: bool = False,
+    workload: Workload | None = None,
 ) -> Replay:
     """Peaks, versions and closed forms around a recording."""
     from importlib.metadata import PackageNotFoundError, version
@@ -168,7 +174,7 @@ def assemble(
             PhaseReplay(peak=peak, closed_form_bytes=(forms or {}).get(peak.phase)) for peak in peaks
         ),
         capability=capability, torch_version=torch.__version__, transformers_version=transformers_version,
-        recording=recording, notes=notes,
+        recording=recording, notes=notes, workload=workload,
     )  # fmt: skip
 
 
@@ -207,7 +213,7 @@ def _refuse_what_is_not_replayed(workload: Workload, training: TrainingSetup | N
     if workload.quant not in ("none", "bnb-int8", "bnb-nf4", "bnb-nf4-dq", "bnb-fp4"):
         raise Unsupported(f"{workload.quant} layers are not replayed", hint="use a bnb quantization, or none")
     if workload.kv_dtype not in (None, workload.dtype):
-        raise Unsupported(f"a {workload.kv_dtype} cache is not replayed", hint="leave --kv-dtype out")
+        raise Unsupported(f"a cache in {workload.kv_dtype} is not replayed", hint="leave --kv-dtype out")
     if workload.quant != "none" and training is not None and training.kind == "full":
         raise UsageError("quantized weights cannot be trained", hint="use --train lora")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gpufit.memory.workload import Workload
 from gpufit.replay.recording import Holding, PhasePeak, Recording
 
 KINDS = (
@@ -51,6 +52,7 @@ class Replay:
     transformers_version: str
     recording: Recording
     notes: tuple[str, ...] = ()
+    workload: Workload | None = None  # what was assumed; a module of the user's own has only its inputs
 
     @property
     def peak(self) -> PhasePeak:

@@ -6,7 +6,7 @@ Gradients are forgotten between steps (``zero_grad(set_to_none=True)``, as trans
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from gpufit.errors import UsageError
@@ -55,6 +55,23 @@ def parse_training(kind: str, *, optimizer: str, checkpointing: bool, lora_rank:
     return TrainingSetup(
         kind=kinds[kind], optimizer=optimizers[optimizer], checkpointing=checkpointing, lora_rank=lora_rank
     )
+
+
+def settle_targets(model: Any, setup: TrainingSetup) -> tuple[TrainingSetup, str]:
+    """The setup with adapters on all linear layers where peft has no choice for the family, and a note that says so.
+
+    Raises UsageError where peft is missing.
+    """
+    if setup.kind != "lora" or setup.lora_targets is not None:
+        return setup, ""
+    try:
+        from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as CHOICES
+    except ImportError as problem:
+        raise UsageError("adapters come from peft, which is missing", hint='pip install "gpufit[measure]"') from problem
+    if model.config.model_type in CHOICES:
+        return setup, ""
+    note = f"peft has no default targets for {model.config.model_type}; all-linear is assumed"
+    return replace(setup, lora_targets="all-linear"), note
 
 
 def prepare_for_training(model: Any, setup: TrainingSetup) -> Any:

@@ -69,13 +69,17 @@ def _moments(c: Setting) -> Contest:
     feeding = outside + streams * b + T * b * (2 * h) + scores * b + around
     attending = inside + around + queries + p * k * b + y * b + B * N * b
     laid_out = p * q * b if c.batched else NOTHING  # torch.matmul repeats the one key head once there are two sequences
-    rotated = T * (8 * r) + queries  # fp32 products of the rotary slice, and the joined heads
+    turning = T * (12 * r)  # apply_rotary_pos_emb: both fp32 products of the rotary slice and their sum
+    joining = queries + T * b * r  # the turned slice beside the others, in one new tensor
     rows = T * e
     routing = rows * 40 + T * E * 12 + T * b * h
     return contenders(
         (
-            Moment("queries", inside + around + 2 * queries + rotated + T * (8 * q if c.half else 4 * q),
-                   "projected and normalized queries, their fp32 copies, the rotated slice"),
+            Moment("queries", inside + around + queries + T * (8 * q if c.half else 4 * q),
+                   "projected queries, their fp32 copy where they are narrower, its square"),
+            Moment("rotary", inside + around + queries + turning, "normalized queries, fp32 products of their slice"),
+            Moment("rotated queries", inside + around + queries + joining,
+                   "normalized queries, their turned slice, both joined"),
             Moment("index scores", inside + around + queries + 12 * (n * y) + T * (4 * i) + T * b * (3 * i) + 8 * y,
                    "the indexer's fp32 scores, their relu and scaled copy, its queries"),
             Moment("index product",
@@ -85,9 +89,11 @@ def _moments(c: Setting) -> Contest:
                    "scores, with the fp32 sink in fp32, softmax, its copy; queries; the longer mask"),
             Moment("attention product", attending + scores * (8 + (b if c.half else NOTHING)) + laid_out + queries,
                    "values laid out for every head; the fp32 scores and their softmax, its copy, the product"),
-            Moment("attention output", inside + around + scores * b + 3 * queries + rotated,
-                   "probabilities, the heads' outputs before and after rotating back"),
-            Moment("experts", feeding + T * b * h + rows * b * (h + 7 * w) + routing,
+            Moment("rotary back", inside + around + scores * b + 2 * queries + turning,
+                   "probabilities, queries, the heads' outputs and the fp32 products of their slice"),
+            Moment("attention output", inside + around + scores * b + 2 * queries + joining,
+                   "probabilities, queries, the heads' outputs before and after rotating back"),
+            Moment("experts", feeding + T * b * h + rows * b * (h + 6 * w) + routing,
                    "rows sorted by expert, gate and up, both clamped, activation and product"),
             Moment("experts joined", feeding + T * b * h + rows * (b * (4 * h)) + routing,
                    "sorted rows, down projection, rows weighted and in order"),
