@@ -41,12 +41,14 @@ class CachingAllocator:
         self._small, self._large = Pool(small=True), Pool(small=False)
         self._next_address = 0
         self._max_split = self.options.max_split_bytes or 1 << 62
+        self._expandable = self.options.expandable_segments
+        self._plain = not self._expandable and self.options.max_split_bytes is None  # nothing but the best fit counts
 
     def allocate(self, size_bytes: int) -> Block | None:
         """Serve one request (malloc); None when even giving back every cached segment does not make room."""
         size = round_request(size_bytes, self.options.roundup_power2_divisions)
         pool = self._small if size <= SMALL_BYTES else self._large
-        block = self._reuse(pool, size)
+        block = pool.take_best_fit(size) if self._plain else self._reuse(pool, size)
         if block is None:
             self._collect_garbage()
             block = self._open(pool, size)
@@ -89,12 +91,12 @@ class CachingAllocator:
         self.peak_requested_bytes = self.requested_bytes
 
     def _reuse(self, pool: Pool, size: int) -> Block | None:
-        """get_free_block."""
+        """get_free_block, where options decide beyond the best fit."""
         pool.age += 1
         block = pool.best_fit(size)
         if block is None:
             return None
-        if self.options.expandable_segments:  # best fit by the size it can grow to
+        if self._expandable:  # best fit by the size it can grow to
             candidates = pool.from_size(size)
             next(candidates)  # the block itself
             for other in candidates:
@@ -110,7 +112,7 @@ class CachingAllocator:
 
     def _should_split(self, block: Block, size: int) -> bool:
         rest = block.size - size
-        if block.pool.small or self.options.expandable_segments:
+        if block.pool.small or self._expandable:
             return rest >= MIN_BLOCK_BYTES
         return size < self._max_split and rest > SMALL_BYTES
 

@@ -45,40 +45,43 @@ class Block:
 class Pool:
     """Free blocks ordered by size, then address (BlockPool, BlockComparatorSize)."""
 
-    __slots__ = ("_order", "_where", "age", "page_bytes", "small", "unmapped")
+    __slots__ = ("_order", "age", "page_bytes", "small", "unmapped")
 
     def __init__(self, *, small: bool) -> None:
         self.small = small
         self.page_bytes = SMALL_SEGMENT_BYTES if small else LARGE_SEGMENT_BYTES
         self.age = 0  # get_free_blocks_call_count
         self.unmapped: list[Block] = []  # by address
-        self._order: list[tuple[int, int]] = []
-        self._where: dict[int, Block] = {}
+        self._order: list[tuple[int, int, Block]] = []  # no two lie at one address: blocks are never compared
 
     def add(self, block: Block) -> None:
         """Put a free block in order."""
         block.born = self.age
-        insort(self._order, (block.size, block.address))
-        self._where[block.address] = block
+        insort(self._order, (block.size, block.address, block))
 
     def remove(self, block: Block) -> None:
         """Take a block out of the order."""
         del self._order[bisect_left(self._order, (block.size, block.address))]
-        del self._where[block.address]
 
     def best_fit(self, size_bytes: int) -> Block | None:
         """The smallest free block of at least that size, the lowest address of equals."""
-        index = bisect_left(self._order, (size_bytes, 0))
-        return self._where[self._order[index][1]] if index < len(self._order) else None
+        index = bisect_left(self._order, (size_bytes,))
+        return self._order[index][2] if index < len(self._order) else None
+
+    def take_best_fit(self, size_bytes: int) -> Block | None:
+        """``best_fit``, taken out of the order (get_free_block without options)."""
+        self.age += 1
+        index = bisect_left(self._order, (size_bytes,))
+        return self._order.pop(index)[2] if index < len(self._order) else None
 
     def from_size(self, size_bytes: int) -> Iterator[Block]:
         """Free blocks of at least that size, the best fit first."""
-        for index in range(bisect_left(self._order, (size_bytes, 0)), len(self._order)):
-            yield self._where[self._order[index][1]]
+        for index in range(bisect_left(self._order, (size_bytes,)), len(self._order)):
+            yield self._order[index][2]
 
     def blocks(self) -> list[Block]:
         """All free blocks, smallest first."""
-        return [self._where[address] for _, address in self._order]
+        return [block for _, _, block in self._order]
 
 
 def by_address(block: Block) -> int:

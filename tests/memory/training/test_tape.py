@@ -10,7 +10,10 @@ from gpufit.errors import Undecided
 from gpufit.facts.read import parse_config
 from gpufit.memory.training import stack
 from gpufit.memory.training.forward import micro_step
+from gpufit.memory.training.modules import autocast_weight
 from gpufit.memory.training.plan import TrainingPlan
+from gpufit.memory.training.tape.graph import Parameter, Tape
+from gpufit.memory.training.tape.products import mm
 from gpufit.records import as_dict
 
 LLAMA: dict[str, Any] = {
@@ -19,18 +22,50 @@ LLAMA: dict[str, Any] = {
 }  # fmt: skip
 
 
+BERT: dict[str, Any] = {
+    "model_type": "bert", "hidden_size": 64, "intermediate_size": 112, "vocab_size": 1999, "num_hidden_layers": 7,
+    "num_attention_heads": 4, "max_position_embeddings": 64,
+}  # fmt: skip
+BART: dict[str, Any] = {
+    "model_type": "bart", "d_model": 64, "encoder_layers": 7, "decoder_layers": 7, "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4, "encoder_ffn_dim": 112, "decoder_ffn_dim": 112, "vocab_size": 1999,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("config", [LLAMA, BERT, BART], ids=lambda config: config["model_type"])
+@pytest.mark.parametrize("precision", ["bf16", "amp-bf16"])
 @pytest.mark.parametrize("checkpointing", ["none", "full", "selective"])
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_the_ends_of_a_deep_stack_tell_what_all_its_layers_would(
-    checkpointing: Any, method: Any, monkeypatch: pytest.MonkeyPatch
+    config: dict[str, Any], precision: Any, checkpointing: Any, method: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    architecture = parse_config(LLAMA)
-    plan = TrainingPlan(method=method, micro_batch=2, seq=33, checkpointing=checkpointing)
+    """Every figure, and the widest instant however much a gradient weighs, as where each layer is played."""
+    architecture = parse_config(config)
+    plan = TrainingPlan(method=method, micro_batch=2, seq=33, checkpointing=checkpointing, precision=precision)
     told = micro_step.__wrapped__(architecture, plan)
     monkeypatch.setattr(stack, "ends", lambda kinds: (len(kinds), len(kinds)))
     shown = micro_step.__wrapped__(architecture, plan)
-    for name in ("saved_bytes", "forward_peak_bytes", "backward_peak_bytes", "peak_bytes", "gradients_bytes"):
+    for name in set(as_dict(shown)) - {"moments", "forward_moment"}:
         assert getattr(told, name) == getattr(shown, name), name
+    assert len(told.moments) < len(shown.moments)
+    for weight in (0, 0.5, 1, 3):
+        peaks = [max(m.temporaries_bytes + weight * round(m.gradient_share * step.gradients_bytes)
+                     for m in step.moments) for step in (told, shown)]  # fmt: skip
+        assert peaks[0] == peaks[1], weight
+
+
+def test_a_bias_that_autocast_casts_is_held_by_its_cache_alone_by_hand() -> None:
+    """Its product saves the input and the matrix, not the bias: 64 wide, 2 bytes each, gone with the cache."""
+    tape = Tape()
+    tape.autocast = "bf16"
+    weight, bias = (tape.resident(shape, "fp32", Parameter("", False)) for shape in ((64, 64), (64,)))
+    weight, bias = autocast_weight(tape, weight), autocast_weight(tape, bias)
+    out = mm(tape.empty((2, 64), "bf16"), weight, 64, bias)
+    assert tape.cached_bytes(0) == 64 * 64 * 2 + 64 * 2  # the input takes no gradient: nothing saves the matrix
+    again = mm(out, weight, 64, bias)
+    del weight, bias
+    assert tape.cached_bytes(0) == tape.cached_bytes(1) == 64 * 2
+    assert again.needs_grad
 
 
 def test_full_checkpointing_keeps_one_stream_a_layer_by_hand() -> None:

@@ -11,7 +11,7 @@ from gpufit.facts.tensors import TensorGroup
 from gpufit.memory.ranges import Range
 from gpufit.memory.training.adapters import Trained
 from gpufit.memory.training.estimate import TrainingEstimate
-from gpufit.memory.training.plan import TrainingPlan
+from gpufit.memory.training.plan import Method, TrainingPlan
 from gpufit.memory.training.states import prepared_bytes
 from gpufit.memory.weights import GroupBytes, weigh_groups
 from gpufit.replay.allocator import CachingAllocator
@@ -24,8 +24,18 @@ AHEAD = (1, 2, 3, 4)
 
 def played_rests(e: TrainingEstimate) -> Range:
     """Bytes that ``memory_allocated`` shows beyond the tensors of weights, buffers and adapters after loading."""
-    found = sorted(_played(e.architecture, e.plan, e.residents.trained, ahead) for ahead in _tries(e.plan))
+    plan = _what_matters(e.plan)
+    trained = e.residents.trained if plan.trains_adapters else ()
+    found = sorted(_played(e.architecture, plan, trained, ahead) for ahead in _tries(plan))
     return Range(found[0], sum(found) // len(found), found[-1])
+
+
+def _what_matters(plan: TrainingPlan) -> TrainingPlan:
+    """The plan less what loading does not depend on, so that plans which differ in that alone share one answer."""
+    method: Method = "lora" if plan.trains_adapters else "full"
+    return TrainingPlan(
+        method=method, weight_dtype=plan.base_dtype, quant=plan.quant, kbit_prepare=plan.kbit_prepare
+    )  # fmt: skip
 
 
 def _tries(plan: TrainingPlan) -> tuple[int, ...]:

@@ -1,12 +1,14 @@
 """Running the repeated blocks of a model, with or without checkpoints, each in a scope of its own.
 
 Layers alike leave alike behind, so of a deep stack only both ends run; between them stand the bytes that the others
-save, measured on a layer of their kind, until the way back passes and turns them into those layers' gradients.
+save, measured on a layer of their kind, until the way back passes and turns them into those layers' gradients. What
+autocast's cache alone holds of a layer, its weights in the low format, stands there until the forward pass is over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
 
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.training.modules import Model
@@ -18,6 +20,13 @@ from gpufit.memory.training.tape.tensor import Storage, Tensor
 Outputs = Tensor | tuple[Tensor, Tensor | None]
 Layer = Callable[..., Outputs]  # (part, kind, hidden states, *what is shared)
 Shared = Callable[[], tuple[Tensor | None, ...]]
+
+
+class Left(NamedTuple):
+    """What a layer leaves behind: saved for backward, and held by autocast's cache alone."""
+
+    saved_bytes: int
+    cached_bytes: int
 
 
 def run_layers(
@@ -35,11 +44,10 @@ def run_layers(
     ledger = model.tape.ledger
     selective = model.plan.checkpointing == "selective"
     alike = [(kind, selective and index % 2) for index, kind in enumerate(kinds)]
-    # a checkpointed layer under autocast leaves cast weights behind for the forward pass alone, and one that is entered
-    # again may leave its input behind: all of them run
-    whole = whole or ((model.tape.autocast is not None or model.reentrant) and model.plan.checkpointing != "none")
+    # a checkpointed layer that is entered again may leave its input behind: all of them run
+    whole = whole or (model.reentrant and model.plan.checkpointing != "none")
     head, tail = (len(alike), len(alike)) if whole else ends(alike)
-    left: dict[Hashable, int] = {}
+    left: dict[Hashable, Left] = {}
     shown: dict[Hashable, int] = {}
     for index in (*range(head), *range(tail, len(kinds))):
         if index == tail > head:
@@ -48,15 +56,17 @@ def run_layers(
             for kind in alike[head:tail]:
                 model.repeats[f"{prefix}.{shown[kind]}"] = model.repeats.get(f"{prefix}.{shown[kind]}", 1) + 1
         ledger.enter(f"{prefix}.{index}")
-        before = ledger.temporaries_bytes
+        before, casts = ledger.temporaries_bytes, len(model.tape.cast_weights)
         with ledger.inside(f"{prefix}.{index}"):
             outputs = _run(model, prefix, index, kinds[index], layer, hidden, shared())
         hidden = outputs[0] if isinstance(outputs, tuple) else outputs
         if not isinstance(outputs, tuple):
             outputs = None
         if index:
-            left[alike[index]] = ledger.temporaries_bytes - before
-            shown[alike[index]] = index
+            cached = model.tape.cached_bytes(casts)
+            left[alike[index]] = Left(ledger.temporaries_bytes - before - cached, cached)
+            if index < head:  # the very last layer hands its output to no layer
+                shown[alike[index]] = index
     return hidden
 
 
@@ -83,16 +93,19 @@ def _checkpoints(model: Model, layers: range) -> int:
 def ends(kinds: Sequence[Hashable]) -> tuple[int, int]:
     """Up to where the first layers run, and from where the last: both ends show every kind, the very first layer apart.
 
-    >>> ends("aaaaaaaa"), ends("ababab"), ends("abbbbbbb"), ends("aa")
-    ((2, 7), (3, 4), (2, 7), (2, 2))
+    What follows the head is of the kind that follows it in the whole stack, so each layer's output is kept as there.
+
+    >>> ends("aaaaaaaa"), ends("abababab"), ends("abbbbbbb"), ends("aa")
+    ((2, 7), (3, 5), (2, 7), (2, 2))
     """
     within = set(kinds[1:])
     head = next((n for n in range(2, len(kinds)) if within <= set(kinds[1:n])), len(kinds))
-    tail = next((n for n in range(len(kinds) - 1, head, -1) if set(kinds[head:]) <= set(kinds[n:])), head)
+    last = range(len(kinds) - 1, head, -1)
+    tail = next((n for n in last if kinds[n] == kinds[head] and set(kinds[head:]) <= set(kinds[n:])), head)
     return head, tail
 
 
-def _skip(model: Model, prefix: str, layers: range, saved_bytes: Sequence[int], hidden: Tensor) -> Tensor:
+def _skip(model: Model, prefix: str, layers: range, left: Sequence[Left], hidden: Tensor) -> Tensor:
     """Stand in for layers that do not run."""
     tape = model.tape
     gradients = sum(model.gradient_bytes(f"{prefix}.{{}}.", index) for index in layers)
@@ -104,7 +117,10 @@ def _skip(model: Model, prefix: str, layers: range, saved_bytes: Sequence[int], 
 
     tape.ledger.op = "layers alike"
     node = tape.node("layers alike", (hidden,), back)
-    size = sum(saved_bytes)
+    size, cached = sum(one.saved_bytes for one in left), sum(one.cached_bytes for one in left)
+    if cached:
+        casts = tape.empty((cached,), "int8")
+        tape.cast_weights[id(casts)] = casts
     if node is None or not size:
         return hidden
     node.held = Storage(tape.ledger, size)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from typing import Any, TypeVar
 
 from gpufit.memory.training.tape.ledger import Ledger
@@ -237,6 +238,16 @@ class Tape:
     def leave_autocast(self) -> None:
         """autocast_mode.cpp, clear_cache: the low-precision weights live on only where something saved them."""
         self.cast_weights.clear()
+
+    def cached_bytes(self, first: int) -> int:
+        """Bytes that will die with the cache, of the low-precision weights from the ``first`` on that are in it.
+
+        A product saves its matrix (not its bias) where its input takes a gradient; inside a checkpoint nothing does.
+        """
+        casts = islice(self.cast_weights.values(), first, None)
+        # counted here: the cached tensor and getrefcount's own
+        alone = (cast.storage.handle for cast in casts if sys.getrefcount(cast.storage) == 2)
+        return sum(self.ledger.alive[handle].bytes for handle in alone)
 
     @contextmanager
     def without_gradients(self) -> Any:

@@ -14,13 +14,16 @@ _WIDTH = {"fp32": 3, "bf16": 2, "fp16": 2, "int64": 1, "int32": 1, "int8": 1, "b
 
 def promoted(*tensors: Tensor) -> str:
     """The number format of an operation on several tensors; a single number counts only if nothing else does."""
+    if len(tensors) == 1:
+        return tensors[0].dtype
     formats = [t.dtype for t in tensors if t.shape] or [t.dtype for t in tensors]
     return max(formats, key=_WIDTH.__getitem__)
 
 
 def like(x: Tensor, *others: Tensor, dtype: str | None = None, shape: Shape | None = None) -> Tensor:
     """A new tensor as an elementwise operation on these would write it."""
-    shape = broadcast(x.shape, *(t.shape for t in others)) if shape is None else shape
+    if shape is None:
+        shape = broadcast(x.shape, *[t.shape for t in others]) if others else x.shape
     return x.tape.empty(shape, dtype or promoted(x, *others), laid_out(shape, (x, *others)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,7 @@ class Tensor:
         )  # fmt: skip
 
 
+@lru_cache(maxsize=4096)
 def row_major(shape: Shape) -> Shape:
     """The strides of a contiguous tensor.
 
@@ -116,7 +118,7 @@ def broadcast(*shapes: Shape) -> Shape:
     >>> broadcast((2, 1, 4), (3, 1), ())
     (2, 3, 4)
     """
-    if all(shape == shapes[0] for shape in shapes):
+    if shapes.count(shapes[0]) == len(shapes):
         return shapes[0]
     rank = max(map(len, shapes))
     padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
@@ -128,9 +130,10 @@ def laid_out(shape: Shape, operands: tuple[Tensor, ...]) -> Shape:
 
     Dense, in the order of its operands' strides: the result of transposed tensors is transposed.
     """
-    whole = [t for t in operands if t.shape == shape]
-    if all(t.strides == row_major(shape) for t in whole) and whole:
-        return row_major(shape)
+    plain = row_major(shape)
+    whole = [t.strides == plain for t in operands if t.shape == shape]
+    if whole and all(whole):
+        return plain
     rank = len(shape)
     seen = [
         tuple(0 if size == 1 != shape[at + rank - len(t.shape)] else stride
