@@ -44,8 +44,6 @@ def run_layers(
     ledger = model.tape.ledger
     selective = model.plan.checkpointing == "selective"
     alike = [(kind, selective and index % 2) for index, kind in enumerate(kinds)]
-    # a checkpointed layer that is entered again may leave its input behind: all of them run
-    whole = whole or (model.reentrant and model.plan.checkpointing != "none")
     head, tail = (len(alike), len(alike)) if whole else ends(alike)
     left: dict[Hashable, Left] = {}
     shown: dict[Hashable, int] = {}
@@ -110,8 +108,15 @@ def _skip(model: Model, prefix: str, layers: range, left: Sequence[Left], hidden
     tape = model.tape
     gradients = sum(model.gradient_bytes(f"{prefix}.{{}}.", index) for index in layers)
 
+    # a checkpoint's input is kept already; where its leaf outlives the layer, so does the leaf's gradient
+    leaves = _checkpoints(model, layers) if model.reentrant and model.keeps_leaves else 0
+    leaves_bytes = 2 * leaves * size_of(hidden)
+
     def back(node: Node, grads: Gradients) -> Gradients:
         node.held = None
+        if leaves_bytes:
+            node.held = Storage(tape.ledger, leaves_bytes)
+            tape.kept.append(node)
         tape.ledger.gradients_bytes += 0 if tape.accumulates else gradients
         return grads
 
