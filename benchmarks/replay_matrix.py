@@ -29,6 +29,7 @@ from gpufit.memory.workload import Workload
 ROOT = Path(__file__).parents[1]
 MATRIX, MISSING = ROOT / "docs" / "replay_matrix.csv", ROOT / "docs" / "not_replayed.csv"
 MOST_LAYERS = 8
+MOST_TASKS = 100
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers", "depth",
           "num_decoder_layers", "num_nextn_predict_layers")  # fmt: skip
 INDICES = ("mlp_only_layers", "attn_layer_indices", "full_attn_idxs", "cross_attention_layers",
@@ -89,7 +90,7 @@ def cases(size: str, settings: int = 6) -> Iterator[Case]:
              ("fp32", "eager")]  # fmt: skip
     # cell by cell, so that a run that is stopped has seen every model
     for prompt, new, batch in works[size]:
-        for dtype, attention in cells[: min(settings, 2) if size == "full" else settings]:
+        for dtype, attention in cells[:settings]:
             for name in configurations(size):
                 yield Case(size=size, model=name, dtype=dtype, attention=attention, prompt=prompt, new=new, batch=batch)
 
@@ -139,8 +140,9 @@ def main() -> None:
     rows: list[MatrixRow] = []
     missing: list[tuple[Case, str]] = []
     done: set[tuple[Any, ...]] = set()
-    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn"), max_tasks_per_child=100) as pool:
-        for case, (found, reason) in zip(wanted, pool.map(compare, wanted), strict=True):
+    for start in range(0, len(wanted), MOST_TASKS):
+        some = wanted[start : start + MOST_TASKS]
+        for case, (found, reason) in zip(some, run_apart(some, options.workers), strict=True):
             rows += found
             missing += [(case, reason)] if reason else []
             done.add(case.key)
@@ -149,6 +151,15 @@ def main() -> None:
             if not options.dry and (len(done) % 20 == 0 or len(done) == len(wanted)):
                 write_matrix(MATRIX, [*(row for row in before if row.case.key not in done), *rows])
                 write_missing(done, missing)
+
+
+def run_apart(some: list[Case], workers: int) -> Iterator[tuple[list[MatrixRow], str]]:
+    """Rows of each case from processes of their own, which end with the last: what they have imported takes memory.
+
+    ``max_tasks_per_child`` would do that too, but Python 3.11's pool of one process waits forever after so many tasks.
+    """
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(compare, some)
 
 
 def write_missing(done: set[tuple[Any, ...]], missing: list[tuple[Case, str]]) -> None:
