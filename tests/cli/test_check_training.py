@@ -66,6 +66,19 @@ def test_a_change_stands_in_a_column_with_what_it_takes_and_saves(
     assert less.endswith(" less")
 
 
+def test_changes_together_are_named_once_and_folded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Llama-2-7B whole on two A10s takes everything at once; QLoRA is LoRA already."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["check", "llama-2-7b", "--gpu", "a10x2", "--train", "full"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).split())
+    assert "+ QLoRA (nf4)" in text
+    assert "LoRA r=8 + QLoRA" not in text
+
+
 def test_an_amd_card_is_read_by_its_own_tool(capsys: pytest.CaptureFixture[str]) -> None:
     main(["check", "gpt2", "--gpu", "mi210", "--train", "full"])
     assert "what amd-smi shows" in capsys.readouterr().out

@@ -63,6 +63,13 @@ def test_of_several_cards_the_list_says_which_was_judged(
     assert said == "note: judged on Tesla T4, GPU 1, the freest of 2; beside it: GPU 0 with 1.00 GiB free"
 
 
+def test_an_empty_list_says_whether_anything_matched(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--fits", "--vram", "1", "--family", "phi"]) == 0
+    assert capsys.readouterr().out == "Nothing in the catalog that matches fits.\n"
+    assert main(["list", "--task", "speech", "--max-params", "1M"]) == 0
+    assert capsys.readouterr().out == "Nothing in the catalog matches.\n"
+
+
 def test_pictures_have_no_longest_context(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--gpu", "t4", "--family", "vit", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["models"]

@@ -110,6 +110,16 @@ def test_the_weights_alone_are_those_of_the_row(capsys: pytest.CaptureFixture[st
         assert "fp32" not in alone
 
 
+@pytest.mark.parametrize("runtime", ["vllm", "llama.cpp"])
+def test_the_largest_sizes_fit_eighty_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], runtime: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    main(["check", "deepseek-v3", "--gpu", "t4", "--runtime", runtime])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if len(line) > 80 and not line.startswith(("vllm ", "llama-server "))] == []
+
+
 def test_what_is_recommended_instead_has_a_command_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     """vLLM would refuse to start as asked, so the only line to type is the recommendation's, and --code prints it."""
     arguments = ["llama-2-7b", "--gpu", "t4", "--runtime", "vllm"]

@@ -45,5 +45,5 @@ def run(
     else:
         from gpufit.render.list_text import render_list
 
-        write_lines(render_list(listed, screen()))
+        write_lines(render_list(listed, screen(), fits=fits))
     return 0

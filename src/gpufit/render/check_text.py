@@ -239,7 +239,8 @@ def _advice(check: Check, screen: Screen) -> list[str]:
         return lines
     if check.verdict == "no":
         if not check.alternatives:
-            return ["", "No change that was tried makes it fit, nor two of them together: a smaller model is needed."]
+            none = "No change that was tried makes it fit, nor two of them together: a smaller model is needed."
+            return ["", *wrap(none, screen.width)]
         lines += ["", screen.paint("Smallest changes that make it fit, least loss first:", "bold")]
         lines += _changes(check.alternatives, screen)
     best = check.recommendation
@@ -267,7 +268,8 @@ def change_lines(cells: Sequence[tuple[str, str, str, str]], screen: Screen) -> 
     if screen.width is None or max(map(len, lines)) <= screen.width:
         return lines
     figures = table([cell[1:] for cell in cells], right=[0], indent="      ")
-    return [line for (change, *_), figure in zip(cells, figures, strict=True) for line in (f"  {change}", figure)]
+    changes = (wrap(f"  {change}", screen.width, "    ") for change, *_ in cells)
+    return [line for change, figure in zip(changes, figures, strict=True) for line in (*change, figure)]
 
 
 def _recommend(best: Option) -> str:

@@ -14,13 +14,13 @@ _LEAST_OF_A_NAME = 8
 _LEAST_OF_A_HUB_ID = 20  # less of it says nothing
 
 
-def render_list(listed: Sequence[Listed], screen: Screen) -> list[str]:
+def render_list(listed: Sequence[Listed], screen: Screen, *, fits: bool = False) -> list[str]:
     """The list as lines of text; with a device, what each model would be loaded as and what that leaves.
 
     What is wider than the screen gives way: the middle of names, and without a device the ids of the Hub first.
     """
     if not listed:
-        return ["Nothing in the catalog matches."]
+        return ["Nothing in the catalog that matches fits." if fits else "Nothing in the catalog matches."]
     if all(row.option is None for row in listed):
         return _plain(listed, screen)
     header = ("model", "params", "verdict", "load as", "process", "headroom", "context")

@@ -10,11 +10,11 @@ from gpufit.render.text import Screen, wrap
 # what each total is; llama.cpp allocates its buffers whole, so that nothing is reserved beyond them
 METERS = {
     "vllm": {
-        "allocated": "weights, cache, profiled peak",
+        "allocated": "weights, cache, profile run",
         "reserved": "and open segments of torch",
-        "process": "the least vLLM can start with",
+        "process": "the least vLLM starts with",
     },
-    "llama.cpp": {"allocated": "model, KV and compute buffers"},
+    "llama.cpp": {"allocated": "model, KV, compute buffers"},
 }
 AT_ONCE = {"vllm": ("request", "requests"), "llama.cpp": ("slot", "slots")}  # what serves one sequence
 _ATTENTION = {"auto": "", "flash": "flash attention, "}

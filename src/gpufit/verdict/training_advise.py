@@ -119,6 +119,8 @@ class TrainingAdviser:
         for name, change in singles:
             if name.startswith("LoRA") and any(other.startswith("QLoRA") for other, _ in singles) and not names:
                 continue
+            if name.startswith("QLoRA"):  # which is LoRA, over other weights
+                names = [other for other in names if not other.startswith("LoRA")]
             names.append(name)
             together = change(together)
             if len(names) > 1:
