@@ -120,6 +120,21 @@ def test_the_largest_sizes_fit_eighty_columns(
     assert [line for line in lines if len(line) > 80 and not line.startswith(("vllm ", "llama-server "))] == []
 
 
+def test_experts_published_in_four_bits_are_not_packed_once_more(capsys: pytest.CaptureFixture[str]) -> None:
+    """gpt-oss comes in MXFP4, and llama.cpp keeps it: Q3_K_M would be larger and worse."""
+    _, answer = run_json(capsys, "gpt-oss-20b", "--gpu", "t4", "--runtime", "llama.cpp")
+    assert answer["workload"]["quant"] == answer["recommendation"]["workload"]["quant"] == "gguf-mxfp4"
+    assert [row["format"] for row in answer["weights_by_format"]] == ["gguf-mxfp4"]
+
+
+@pytest.mark.parametrize("runtime", ["transformers", "vllm", "llama.cpp"])
+def test_a_model_without_a_cache_is_told_without_one(capsys: pytest.CaptureFixture[str], runtime: str) -> None:
+    for model, caches in (("bert-base-uncased", False), ("gpt2", True)):
+        main(["check", model, "--gpu", "t4", "--runtime", runtime])
+        text = capsys.readouterr().out
+        assert (", cache " in text) == caches
+
+
 def test_what_is_recommended_instead_has_a_command_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     """vLLM would refuse to start as asked, so the only line to type is the recommendation's, and --code prints it."""
     arguments = ["llama-2-7b", "--gpu", "t4", "--runtime", "vllm"]

@@ -24,6 +24,13 @@ SERVED_FORMATS: dict[str, tuple[tuple[Quantization, tuple[int, int]], ...]] = {
 }  # fmt: skip
 
 
+def served_formats(architecture: Architecture, runtime: str) -> tuple[tuple[Quantization, tuple[int, int]], ...]:
+    """What the runtime can load a model as; experts published in MXFP4 stay so in a GGUF file, and lose nothing."""
+    if runtime == "llama.cpp" and architecture.config_quantization == "mxfp4":
+        return (("gguf-mxfp4", (0, 0)),)
+    return SERVED_FORMATS[runtime]
+
+
 @record
 class Served:
     """A workload's weights, cache and attention by their formats' names in its runtime."""
@@ -62,7 +69,7 @@ def weigh_formats(architecture: Architecture, workload: Workload) -> tuple[tuple
     """
     files, runtime = architecture.stored, workload.runtime
     as_stored = files is not None and (files.format == "gguf" if runtime == "llama.cpp" else files.method is not None)
-    formats: tuple[Quantization, ...] = tuple(quant for quant, _ in SERVED_FORMATS[runtime])
+    formats: tuple[Quantization, ...] = tuple(quant for quant, _ in served_formats(architecture, runtime))
     if as_stored:
         formats = ("stored",)
     elif runtime == "vllm" and architecture.config_quantization:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from gpufit.memory.ranges import Range
 from gpufit.memory.solve import LARGEST_SEARCHED_BATCH
-from gpufit.memory.workload import Workload
 from gpufit.render.text import Screen, describe_device, table, wrap
 from gpufit.units import format_bytes, format_count, format_gib
 from gpufit.verdict.advise import Option
@@ -91,7 +90,7 @@ def _sentence(check: Check, screen: Screen) -> list[str]:
 
 
 def _facts(check: Check, screen: Screen) -> list[str]:
-    architecture, w, budget = check.subject.architecture, check.workload, check.budget
+    architecture, budget = check.subject.architecture, check.budget
     model = [check.subject.hub_id or check.subject.origin, f"{format_count(architecture.parameters)} parameters"]
     model += [architecture.model_type, architecture.task]
     total = f" of {format_gib(budget.total_bytes)} total" if budget.total_bytes is not None else ""
@@ -99,7 +98,7 @@ def _facts(check: Check, screen: Screen) -> list[str]:
         ("model", ", ".join(model)),
         (
             "assumed",
-            f"{_work(check)}, {_setting(w, describe(check.asked))}",
+            f"{_work(check)}, {_setting(check)}",
         ),
         ("device", describe_device(check.device)),
         (
@@ -116,13 +115,15 @@ def _facts(check: Check, screen: Screen) -> list[str]:
     return lines
 
 
-def _setting(w: Workload, precision: str) -> str:
-    """Sequences at once, precision, cache, attention and runtime."""
+def _setting(check: Check) -> str:
+    """Sequences at once, precision, the cache of a model that keeps one, attention and runtime."""
+    w, precision, caches = check.workload, describe(check.asked), bool(check.subject.architecture.cache)
     if w.runtime == "transformers":
-        return f"batch {w.batch:,}, {precision}, cache {w.kv_dtype or w.dtype}, {w.attention} attention, {w.runtime}"
+        cache = f"cache {w.kv_dtype or w.dtype}, " if caches else ""
+        return f"batch {w.batch:,}, {precision}, {cache}{w.attention} attention, {w.runtime}"
     from gpufit.render.runtime_text import describe_served
 
-    return describe_served(w, precision)
+    return describe_served(w, precision, caches=caches)
 
 
 def _work(check: Check) -> str:

@@ -20,15 +20,15 @@ AT_ONCE = {"vllm": ("request", "requests"), "llama.cpp": ("slot", "slots")}  # w
 _ATTENTION = {"auto": "", "flash": "flash attention, "}
 
 
-def describe_served(workload: Workload, precision: str) -> str:
+def describe_served(workload: Workload, precision: str, *, caches: bool = True) -> str:
     """Sequences at once, precision, cache, attention and runtime.
 
     >>> describe_served(Workload(prompt_tokens=1, batch=2, runtime="llama.cpp"), "gguf-f16")
     '2 slots, gguf-f16, cache f16, flash attention, llama.cpp'
     """
     served, one_or_more = as_served(workload), AT_ONCE[workload.runtime][workload.batch > 1]
-    attention = _ATTENTION[served.attention]
-    return f"{workload.batch:,} {one_or_more}, {precision}, cache {served.cache}, {attention}{workload.runtime}"
+    cache = f"cache {served.cache}, " if caches else ""
+    return f"{workload.batch:,} {one_or_more}, {precision}, {cache}{_ATTENTION[served.attention]}{workload.runtime}"
 
 
 def render_plan(plan: RuntimePlan, screen: Screen) -> list[str]:

@@ -140,10 +140,10 @@ class Adviser:
         if files is not None and files.method is not None and not converts:
             return (("stored", (0, 0)),)
         if workload.runtime != "transformers":
-            from gpufit.memory.serving import SERVED_FORMATS
+            from gpufit.memory.serving import served_formats
 
             if workload.runtime == "llama.cpp" or not self.architecture.config_quantization:
-                return SERVED_FORMATS[workload.runtime]
+                return served_formats(self.architecture, workload.runtime)
         stored = STORED.get(self.architecture.config_quantization or "")
         return (LOADABLE[0], stored) if stored else LOADABLE
 
