@@ -79,6 +79,11 @@ def test_changes_together_are_named_once_and_folded(
     assert "LoRA r=8 + QLoRA" not in text
 
 
+def test_one_sequence_at_a_time_is_not_spoken_of_as_several(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["check", "gpt2", "--gpu", "t4", "--train", "full", "--micro-batch", "1"])
+    assert "; longest sequence: 1,024 tokens (the model's maximum)" in capsys.readouterr().out
+
+
 def test_an_amd_card_is_read_by_its_own_tool(capsys: pytest.CaptureFixture[str]) -> None:
     main(["check", "gpt2", "--gpu", "mi210", "--train", "full"])
     assert "what amd-smi shows" in capsys.readouterr().out

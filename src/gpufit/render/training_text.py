@@ -153,10 +153,11 @@ def _limits(check: TrainingCheck, screen: Screen) -> list[str]:
     batch, seq = check.largest_micro_batch, check.longest_seq_tokens
     at_least = "at least " if batch == LARGEST_SEARCHED_MICRO_BATCH else ""
     at_most = " (the model's maximum)" if seq == check.subject.architecture.max_context_tokens else ""
-    of = f"of {check.plan.micro_batch} at a time"
+    together = check.plan.micro_batch
+    sequences = f"sequences of {together:,} at a time" if together > 1 else "sequence"
     parts = [
         f"largest micro-batch that fits: {at_least}{batch:,}" if batch else "not even a micro-batch of 1 fits safely",
-        f"longest sequences {of}: {seq:,} tokens{at_most}" if seq else f"no sequences {of} fit",
+        f"longest {sequences}: {seq:,} tokens{at_most}" if seq else "no sequence fits, however short",
     ]
     return wrap("; ".join(parts), screen.width)
 
