@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 DEFAULT_CAPABILITY = (8, 0)
 Progress = Callable[[str], None]
+_SUMMED = (
+    "under the tracker autograd sums gradients out of place: with tied embeddings or scans up to 4 % more than without"
+)
 
 
 def replay_config(
@@ -72,7 +75,7 @@ def _replay_config(
         from gpufit.replay.training_step import settle_targets
 
         training, note = settle_targets(model, training)
-        notes.append(note)
+        notes += [note, _SUMMED]
     say("running the modelling code")
     with _stops_named(type(model).__name__):
         if training is not None:
