@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ ROOT = Path(__file__).parents[1]
 
 # Nothing in the suite may ask the network, a real GPU, or the user's own files.
 os.environ.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "OMP_NUM_THREADS": "2"})
+# The commands that tests start by the dozen, and the workers, compile each module once, not each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A slow moment of the machine is no fault of the code: properties are held without a time limit.
 settings.register_profile("suite", deadline=None)
@@ -25,6 +29,17 @@ def shared() -> Path:
     if not (folder / "configs" / "INDEX.csv").is_file():
         pytest.skip("the reference data lies beside the repository, not in it, and is absent here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def follows_schema() -> Callable[[object], None]:
+    """Raises jsonschema.ValidationError for what ``--json`` must not print. The schema itself is checked once."""
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+    schema = json.loads((ROOT / "schema" / "gpufit.schema.json").read_text(encoding="utf-8"))
+    kind = jsonschema.validators.validator_for(schema)
+    kind.check_schema(schema)
+    check: Callable[[object], None] = kind(schema).validate
+    return check
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
