@@ -21,7 +21,8 @@ ALLOWED = {
     "sources": {"sources", "facts"},
     "verdict": {"verdict", "memory", "facts", "devices.device"},
     "replay": {"replay", "memory", "facts"},
-    "measure": {"measure", "replay", "memory", "facts"},  # the same steps, under meters in place of the tracker
+    # the same steps as replay's, under meters in place of the tracker; of sources, the names of its own files
+    "measure": {"measure", "replay", "memory", "facts", "sources.data_files"},
     # of replay, accuracy takes the simulated allocator alone: pure arithmetic
     "accuracy": {"accuracy", "memory", "facts", "replay.allocator", "replay.blocks"},
     "render": {"render", "verdict", "memory", "facts", "devices", "replay", "accuracy", "measure"},

@@ -14,17 +14,19 @@ from gpufit.devices.device import Device, DriverContext
 from gpufit.devices.visible import alone
 from gpufit.errors import UsageError
 from gpufit.records import replace
-from gpufit.sources.data_files import MEASUREMENTS, user_data_dir
+from gpufit.sources.data_files import user_data_dir
 from gpufit.units import format_bytes, parse_size
 from gpufit.verdict.check import Subject, check_fit
 from gpufit.verdict.plan import Request, plan_workload
+from gpufit.verdict.training_plan import TrainingRequest, plan_training
 
 if TYPE_CHECKING:
     from gpufit.facts.architecture import Architecture
     from gpufit.measure.front import Measured
-    from gpufit.measure.job import TrainingJob
+    from gpufit.measure.job import Work
     from gpufit.measure.readings import Measurement
     from gpufit.measure.stress import StressReport
+    from gpufit.memory.training.plan import TrainingPlan
     from gpufit.memory.workload import Workload
     from gpufit.replay.allocator_options import AllocatorOptions
     from gpufit.replay.record import Replay
@@ -87,7 +89,7 @@ def measure(
     request: Request | None = None,
     device: str | None = None,
     random_weights: bool = False,
-    training: TrainingJob | None = None,
+    training: TrainingRequest | None = None,
     limit: Size | None = None,
     limit_seconds: float = 1800.0,
     record: bool = True,
@@ -101,11 +103,13 @@ def measure(
     ``device`` is ``"cpu"``, a card's index or UUID, or None for the freest card. Weights are read from local files
     (a folder, or what lies in the Hub's cache), or made up with ``random_weights``; nothing is downloaded. With no
     dtype and no quantization asked for, a model that does not fit a card as it is runs in the recommended
-    configuration. ``limit`` makes the device smaller than it is. Out of memory is a result, not an error.
+    configuration. With ``training`` steps of it are run as asked instead. ``limit`` makes the device smaller than it
+    is. Out of memory is a result, not an error.
 
     Raises UsageError where libraries, weights or host memory are missing, NoDevice where there is no card.
     """
-    from gpufit.measure.front import measure_workload, require_libraries
+    from gpufit.facts.task_head import with_task_head
+    from gpufit.measure.front import measure_work, require_libraries
     from gpufit.measure.host import available_bytes
     from gpufit.sources.resolve import resolve_model
 
@@ -116,37 +120,75 @@ def measure(
         raise UsageError(f"{model} has no configuration to run", hint="a .gguf carries no modelling code")
     checkpoint = None if random_weights else _local_weights(model, found.hub_id)
     card = None if device == "cpu" else _choose(device, environment)
-    asked = request or Request()
-    workload, notes = plan_workload(found.architecture, card, asked)
-    if card is not None and asked.dtype is None and asked.quant is None and training is None:
-        subject = Subject(name=found.name, origin=found.origin, architecture=found.architecture, hub_id=found.hub_id)
-        judged = check_fit(subject, workload, card, reserve_bytes=parse_reserve(reserve))
-        if judged.verdict == "no" and judged.recommendation is not None:
-            workload = judged.recommendation.workload
-            notes = (*notes, f"as asked it would not fit: run as recommended, {judged.recommendation.change}")
+    reserve_bytes = parse_reserve(reserve)
+    subject = Subject(name=found.name, origin=found.origin, architecture=found.architecture, hub_id=found.hub_id)
+    config: Mapping[str, Any] = found.config
+    work: Work
+    if training is None:
+        work, notes = _plan_inference(subject, card, request or Request(), reserve_bytes)
+    else:
+        bare = found.architecture
+        subject = replace(subject, architecture=with_task_head(bare, config))
+        config = {**config, "architectures": [subject.architecture.model_class]}
+        work, notes = _plan_steps(subject.architecture, card, training)
+        notes = (*subject.architecture.notes[len(bare.notes) :], *notes)
     limit_bytes = parse_size(limit, what="--limit") if limit is not None else None
-    result = measure_workload(
-        found.architecture, found.config, workload, name=found.name, device="cpu" if card is None else "cuda:0",
-        visible=alone(card) if card else None, checkpoint=checkpoint, training=training,
-        limit_bytes=limit_bytes, limit_seconds=limit_seconds,
-        record_in=user_data_dir(environment) / MEASUREMENTS if record else None, progress=progress, notes=notes,
+    result = measure_work(
+        subject.architecture, config, work, name=found.name, device="cpu" if card is None else "cuda:0",
+        visible=alone(card) if card else None, checkpoint=checkpoint, limit_bytes=limit_bytes,
+        limit_seconds=limit_seconds, record_in=user_data_dir(environment) if record else None, progress=progress,
+        notes=notes,
     )  # fmt: skip
     if record and card is not None:
         result = replace(result, notes=(*result.notes, *_keep_context(card, result.measurement, environment)))
-    if result.measurement.outcome != "out_of_memory" or training is not None:
+    if result.measurement.outcome != "out_of_memory":
         return result
     room = card or Device(name="this machine", source="given", free_bytes=available_bytes())
     if limit_bytes is not None:
         room = replace(room, total_bytes=limit_bytes, free_bytes=limit_bytes)
-    return replace(result, changes=_changes(found.architecture, workload, room, parse_reserve(reserve)))
+    return replace(result, changes=_changes(subject, work, room, reserve_bytes))
 
 
-def _changes(architecture: Architecture, workload: Workload, device: Device, reserve_bytes: int) -> tuple[str, ...]:
+def _plan_steps(
+    architecture: Architecture, card: Device | None, asked: TrainingRequest
+) -> tuple[TrainingPlan, tuple[str, ...]]:
+    """The training plan as asked; on the processor with plain attention, whose tensors are those of a card."""
+    said: tuple[str, ...] = ()
+    if card is None and asked.attention is None:
+        asked = replace(asked, attention="eager")
+        said = ("eager attention, since the processor's fused kernels keep other tensors than a card's",)
+    if card is None and (asked.precision or "").startswith("amp-"):
+        said = (*said, "autocast on the processor makes layer norms in 16 bits, on a card in fp32")
+    plan, notes = plan_training(architecture, card, asked)
+    return plan, (*notes, *said)
+
+
+def _plan_inference(
+    subject: Subject, card: Device | None, asked: Request, reserve_bytes: int
+) -> tuple[Workload, tuple[str, ...]]:
+    """The workload as asked, or as recommended where it names no precision and would not fit."""
+    workload, notes = plan_workload(subject.architecture, card, asked)
+    if card is None or asked.dtype is not None or asked.quant is not None:
+        return workload, notes
+    judged = check_fit(subject, workload, card, reserve_bytes=reserve_bytes)
+    if judged.verdict != "no" or judged.recommendation is None:
+        return workload, notes
+    said = f"as asked it would not fit: run as recommended, {judged.recommendation.change}"
+    return judged.recommendation.workload, (*notes, said)
+
+
+def _changes(subject: Subject, work: Work, device: Device, reserve_bytes: int) -> tuple[str, ...]:
     """What ``check`` would offer for the same work on the same device."""
+    from gpufit.memory.workload import Workload
+    from gpufit.verdict.training import check_training
+
     if device.free_bytes is None:
         return ()
-    subject = Subject(name="", origin="", architecture=architecture)
-    judged = check_fit(subject, workload, device, reserve_bytes=reserve_bytes)
+    judged = (
+        check_fit(subject, work, device, reserve_bytes=reserve_bytes)
+        if isinstance(work, Workload)
+        else check_training(subject, work, device, reserve_bytes=reserve_bytes)
+    )
     return tuple(f"{o.change}: {format_bytes(o.process.likely_bytes)}" for o in judged.alternatives)
 
 

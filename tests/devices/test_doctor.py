@@ -215,7 +215,8 @@ def test_each_setting_says_where_it_came_from(tmp_path: Path) -> None:
     origins = {place.name: place.origin for place in read_places(own)}
     assert origins == {
         "shipped catalog": "gpufit's own", "your catalog": "default", "table of GPUs": "gpufit's own",
-        "compiled tables": "default", "measurements": "default", "measured contexts": "default", "Hub cache": "default",
+        "compiled tables": "default", "measurements": "default", "measured training": "default",
+        "measured contexts": "default", "Hub cache": "default",
     }  # fmt: skip
     moved = {**own, "XDG_CONFIG_HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hf"), "XDG_CACHE_HOME": str(tmp_path)}
     origins = {place.name: place.origin for place in read_places(moved)}

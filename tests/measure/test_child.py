@@ -98,9 +98,8 @@ def test_a_killed_child_leaves_nothing(after: float, tmp_path: Path, monkeypatch
     assert "signal 9" in found.message
     assert not lives(pids[0])
     assert list(temporary.iterdir()) == []
-    record = tmp_path / "measurements.csv"
-    assert append_measurement(record, found, compare(found, architecture(), workload())) == 0
-    assert not record.exists()
+    assert append_measurement(tmp_path, found, compare(found, architecture(), workload())) is None
+    assert list(tmp_path.iterdir()) == [temporary]
 
 
 def test_a_child_does_not_outlive_its_parent() -> None:
@@ -140,10 +139,10 @@ def test_the_record_is_what_validate_reads(tmp_path: Path) -> None:
 
     found = run_child(job())
     record = tmp_path / "gpufit" / "measurements.csv"
-    assert append_measurement(record, found, compare(found, architecture(), workload())) == 1
+    assert append_measurement(record.parent, found, compare(found, architecture(), workload())) == record
     with record.open("a", encoding="utf-8") as file:
         file.write("half a li")  # a machine that lost power in the middle of a line
-    assert append_measurement(record, found, compare(found, architecture(), workload())) == 1
+    assert append_measurement(record.parent, found, compare(found, architecture(), workload())) == record
     rows = read_measurements(record)
     assert [row.metric for row in rows] == ["cpu_tensors_peak", "", "cpu_tensors_peak"]
     assert rows[0].measured_bytes == max(stage.peak.allocated_bytes or 0 for stage in found.stages)

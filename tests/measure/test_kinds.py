@@ -14,7 +14,7 @@ from small_models import CONFIGS, LLAMA
 from gpufit.facts.read import parse_config
 from gpufit.measure.child import measure_job
 from gpufit.measure.compare import Compared, compare
-from gpufit.measure.job import TrainingJob, make_job
+from gpufit.measure.job import make_job
 from gpufit.measure.readings import Measurement, stage_from
 from gpufit.memory.workload import Workload
 
@@ -68,17 +68,3 @@ def test_an_estimate_of_other_work_would_be_seen() -> None:
     found, _ = measured(LLAMA, Workload(prompt_tokens=400, new_tokens=2, batch=2, dtype="fp32"))
     other = compare(found, parse_config(LLAMA), Workload(prompt_tokens=400, new_tokens=2, batch=4, dtype="fp32"))
     assert off(other)["prefill"] > 0.1
-
-
-@pytest.mark.parametrize("kind", ["full", "lora"])
-def test_a_training_step_is_measured(kind: str) -> None:
-    if kind == "lora":
-        pytest.importorskip("peft", reason="adapters need peft")
-    found, _ = measured(LLAMA, Workload(prompt_tokens=32, new_tokens=0, dtype="fp32"), training=TrainingJob(kind=kind))
-    assert found.outcome == "ok", found.message
-    names = [stage.name for stage in found.stages]
-    assert names == ["load", "forward", "backward", "step"]
-    load, forward, _, step = (stage.peak.allocated_bytes or 0 for stage in found.stages)
-    assert forward > load > 0
-    if kind == "full":  # weights, two states and the gradients
-        assert step > 3.9 * load

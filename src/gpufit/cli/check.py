@@ -59,14 +59,11 @@ def run(
 ) -> int:
     """Say whether a model fits, why, and what would make it fit; with --train, whether it can be trained so."""
     asked = dict(locals())
-    if train is not None:
-        from gpufit.cli.training import run_training
+    if train is not None or any(asked[name] not in (None, False) for name in TRAINING_OPTIONS):
+        from gpufit.cli.training import run_training, training_request
 
-        return _exit_code(run_training(model, asked, code=code, as_json=as_json), strict)
-    if any(asked[name] not in (None, False) for name in TRAINING_OPTIONS):
-        from gpufit.cli.training import refuse_without_train
-
-        refuse_without_train(asked)
+        if (request := training_request(asked)) is not None:
+            return _exit_code(run_training(model, request, asked, code=code, as_json=as_json), strict)
     from gpufit.api import check
 
     with Spinner(terminal=os.environ.get("TERM")) as progress:

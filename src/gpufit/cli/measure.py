@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gpufit.cli import options
 from gpufit.cli.output import screen, write_json, write_lines
-
-if TYPE_CHECKING:
-    from gpufit.measure.job import TrainingJob
 
 MaybeModel = Annotated[
     str | None,
@@ -25,10 +22,6 @@ DeviceName = Annotated[str | None, typer.Option("--device", help="cpu, or a card
 RandomWeights = Annotated[
     bool, typer.Option("--random-weights", help="Make the weights up: nothing is downloaded or read.")
 ]
-Train = Annotated[str | None, typer.Option(help="Measure a training step instead: full or lora.")]
-OptimizerName = Annotated[str, typer.Option("--optimizer", help="adamw, adamw-fused, adamw-loop, sgd, sgd-momentum.")]
-Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Train with gradient checkpointing.")]
-LoraRank = Annotated[int, typer.Option(help="Rank of the adapters of --train lora.")]
 Limit = Annotated[str | None, typer.Option(help="Act as if the device had no more than this: 16GB, 12GiB.")]
 TimeLimit = Annotated[float, typer.Option(help="Seconds after which the run is ended.", min=1.0, max=86_400.0)]
 NoRecord = Annotated[bool, typer.Option("--no-record", help="Keep nothing of the result.")]
@@ -49,10 +42,19 @@ def run(
     dtype: options.Dtype = None,
     quant: options.Quant = None,
     attention: options.Attention = None,
-    train: Train = None,
-    optimizer: OptimizerName = "adamw",
-    checkpointing: Checkpointing = False,
-    lora_rank: LoraRank = 8,
+    train: options.Train = None,
+    micro_batch: options.MicroBatch = None,
+    seq: options.Seq = None,
+    grad_accum: options.GradAccum = None,
+    precision: options.Precision = None,
+    optimizer: options.Optimizer = None,
+    checkpointing: options.Checkpointing = None,
+    lora_r: options.LoraR = None,
+    lora_targets: options.LoraTargets = None,
+    modules_to_save: options.ModulesToSave = None,
+    dora: options.Dora = False,
+    kbit_prepare: options.KbitPrepare = False,
+    no_kbit_prepare: options.NoKbitPrepare = False,
     limit: Limit = None,
     time_limit: TimeLimit = 1800.0,
     no_record: NoRecord = False,
@@ -61,7 +63,9 @@ def run(
     catalog: options.CatalogFile = None,
     as_json: options.Json = False,
 ) -> int:
-    """Run the real model on the real device and show measured beside estimated."""
+    """Run the real model on the real device, or a training step of it, and show measured beside estimated."""
+    asked = dict(locals())
+    from gpufit.cli.training import training_request
     from gpufit.errors import UsageError
 
     if stress is not None:
@@ -78,7 +82,7 @@ def run(
             context=context, prompt=prompt, new_tokens=new_tokens, batch=batch, dtype=dtype, quant=quant,
             attention=attention,
         ),
-        device=device, random_weights=random_weights, training=_training(train, optimizer, checkpointing, lora_rank),
+        device=device, random_weights=random_weights, training=training_request(asked),
         limit=limit, limit_seconds=time_limit, record=not no_record, reserve=reserve, catalog=catalog,
         progress=_progress if sys.stderr.isatty() else None,
     )  # fmt: skip
@@ -99,16 +103,6 @@ def _stress(seconds: float, device: str | None, reserve: str, limit: str | None,
     else:
         write_lines(render_stress(report, screen()))
     return 1 if report.wrong else 0
-
-
-def _training(train: str | None, optimizer: str, checkpointing: bool, lora_rank: int) -> TrainingJob | None:
-    if train is None:
-        return None
-    from gpufit.measure.job import TrainingJob
-    from gpufit.replay.training_step import parse_training
-
-    parse_training(train, optimizer=optimizer, checkpointing=checkpointing, lora_rank=lora_rank)  # says what is wrong
-    return TrainingJob(kind=train, optimizer=optimizer, checkpointing=checkpointing, lora_rank=lora_rank)
 
 
 def _progress(text: str) -> None:

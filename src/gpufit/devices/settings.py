@@ -61,7 +61,7 @@ def read_places(environ: Mapping[str, str]) -> tuple[Place, ...]:
 def _places(environ: Mapping[str, str]) -> Iterator[Place]:
     from gpufit.sources.catalog import catalog_files, user_catalog_place
     from gpufit.sources.compiled import user_cache_dir
-    from gpufit.sources.data_files import CONTEXTS, MEASUREMENTS, data_file, user_data_dir
+    from gpufit.sources.data_files import CONTEXTS, MEASUREMENTS, TRAININGS, data_file, user_data_dir
     from gpufit.sources.hub_cache import hub_folder
 
     def origin(*variables: str) -> str:
@@ -73,7 +73,8 @@ def _places(environ: Mapping[str, str]) -> Iterator[Place]:
     cache = user_cache_dir(environ)
     if cache is not None:
         yield _place("compiled tables", cache, origin("XDG_CACHE_HOME"))
-    for name, file in (("measurements", MEASUREMENTS), ("measured contexts", CONTEXTS)):
+    records = {"measurements": MEASUREMENTS, "measured training": TRAININGS, "measured contexts": CONTEXTS}
+    for name, file in records.items():
         yield _place(name, user_data_dir(environ) / file, origin("XDG_DATA_HOME"))
     hub = origin("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME")
     yield _place("Hub cache", hub_folder(environ), hub)

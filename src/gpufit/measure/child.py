@@ -88,14 +88,12 @@ def _run(job: Job, meter: Meter) -> None:
 
     from gpufit.measure.loading import load_model
     from gpufit.measure.steps import run_job
-    from gpufit.replay.run import resident_tensors
 
     logging.set_verbosity(40)  # logging.ERROR
     logging.disable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]
     with meter.phase("load"):
         model = load_model(job)
-        if isinstance(meter.gauge, CpuGauge):  # loader threads are not seen by a tracker: count what they left
-            meter.gauge.register(resident_tensors(model))
+        meter.count(model)
     run_job(model, job, meter)
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from gpufit.facts.architecture import Architecture
+from gpufit.measure.compare_training import Expect, Meter, of_training
+from gpufit.measure.job import Work
 from gpufit.measure.readings import Measurement, Stage
 from gpufit.memory.estimate import Estimate, estimate
 from gpufit.memory.kv_cache import count_cache
 from gpufit.memory.ranges import Range
 from gpufit.memory.workload import Workload
 from gpufit.records import record
-
-Meter = Literal["allocated", "reserved", "process"]
 
 
 @record
@@ -32,19 +30,26 @@ class Compared:
         return (self.estimated.likely_bytes - self.measured_bytes) / self.measured_bytes
 
 
-def compare(measurement: Measurement, architecture: Architecture, workload: Workload) -> tuple[Compared, ...]:
+def compare(measurement: Measurement, architecture: Architecture, work: Work) -> tuple[Compared, ...]:
     """Every reading that was taken beside its estimate, in the order of the stages.
 
     The CPU has no allocator that keeps blocks, no workspaces of cuBLAS and no driver's part: its ``allocated`` is held
     against the tensors alone, and its resident set, which is that of Python and torch too, against nothing.
     """
-    whole = estimate(architecture, workload) if measurement.job.training is None else None
-    found = []
-    for stage in measurement.stages:
-        for meter, measured in _readings(stage, on_cpu=measurement.job.device == "cpu"):
-            expected = None if whole is None else _expected(whole, stage.name, meter, measurement)
-            found.append(Compared(stage=stage.name, meter=meter, measured_bytes=measured, estimated=expected))
-    return tuple(found)
+    on_cpu = measurement.job.device == "cpu"
+    expect = _of_inference(architecture, work, measurement) if isinstance(work, Workload) else of_training(
+        architecture, work, on_cpu=on_cpu
+    )  # fmt: skip
+    return tuple(
+        Compared(stage=stage.name, meter=meter, measured_bytes=measured, estimated=expect(stage.name, meter))
+        for stage in measurement.stages
+        for meter, measured in _readings(stage, on_cpu=on_cpu)
+    )
+
+
+def _of_inference(architecture: Architecture, workload: Workload, measurement: Measurement) -> Expect:
+    whole = estimate(architecture, workload)
+    return lambda stage, meter: _expected(whole, stage, meter, measurement)
 
 
 def _readings(stage: Stage, *, on_cpu: bool) -> list[tuple[Meter, int]]:

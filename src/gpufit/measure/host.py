@@ -6,7 +6,12 @@ import os
 from pathlib import Path
 
 from gpufit.errors import UsageError
-from gpufit.memory.estimate import Estimate
+from gpufit.facts.architecture import Architecture
+from gpufit.measure.compare_training import known_training
+from gpufit.measure.job import Work
+from gpufit.memory.estimate import estimate
+from gpufit.memory.weights import count_weights
+from gpufit.memory.workload import Workload
 from gpufit.units import format_gib
 
 PYTHON_AND_TORCH_BYTES = 768 << 20  # the child after importing torch and transformers: 460 to 530 MiB, 2026-11-23
@@ -21,21 +26,29 @@ def available_bytes() -> int | None:
     return min(found, default=None)
 
 
-def refuse_what_cannot_run(estimate: Estimate, *, device: str, available: int | None) -> None:
+def refuse_what_cannot_run(architecture: Architecture, work: Work, *, device: str, available: int | None) -> None:
     """Raise UsageError where the host lacks the memory that the measurement would take.
 
     On the CPU the whole run lies in host memory. For a card the host holds one tensor at a time while loading.
     """
     if available is None:
         return
-    weights = estimate.weights
-    run = weights.total_bytes + weights.buffer_bytes + estimate.kv_cache_bytes + estimate.activations.likely_bytes
-    needed = PYTHON_AND_TORCH_BYTES + (run if device == "cpu" else 0)
+    needed = PYTHON_AND_TORCH_BYTES + (_run_bytes(architecture, work) if device == "cpu" else 0)
     if needed > available:
         raise UsageError(
             f"the run needs {format_gib(needed)} of host memory and {format_gib(available)} are available",
             hint="measure a smaller model, a shorter context, or close what else runs",
         )
+
+
+def _run_bytes(architecture: Architecture, work: Work) -> int:
+    """The tensors at their peak; of training without a closed form, what lasts."""
+    if isinstance(work, Workload):
+        return estimate(architecture, work).tensors.likely_bytes
+    whole = known_training(architecture, work, on_cpu=True)
+    if whole is None:
+        return count_weights(architecture, work.base_dtype, work.quant).total_bytes
+    return max(whole.tensors_in(phase.name) for phase in whole.phases)
 
 
 def _meminfo() -> int | None:

@@ -6,18 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from gpufit.memory.training.plan import TrainingPlan
 from gpufit.memory.workload import AttentionKernel, Quantization, Workload
-from gpufit.records import as_dict, record
+from gpufit.records import as_dict, record, replace
 
-
-@record
-class TrainingJob:
-    """Steps of training in place of inference; the words are those of ``gpufit replay --train``."""
-
-    kind: str = "full"
-    optimizer: str = "adamw"
-    checkpointing: bool = False
-    lora_rank: int = 8
+Work = Workload | TrainingPlan
 
 
 @record
@@ -25,8 +18,8 @@ class Job:
     """One model, one piece of work, one device.
 
     ``config`` is the raw config.json. ``checkpoint`` is a folder, or a Hub id that lies in the local cache; None asks
-    for random weights, made tensor by tensor while they are loaded. ``limit_bytes`` makes the device smaller than it
-    is.
+    for random weights, made tensor by tensor while they are loaded. With ``training`` steps of that plan are
+    run in place of inference. ``limit_bytes`` makes the device smaller than it is.
     """
 
     name: str
@@ -39,7 +32,7 @@ class Job:
     new_tokens: int
     batch: int
     checkpoint: str | None = None
-    training: TrainingJob | None = None
+    training: TrainingPlan | None = None
     limit_bytes: int | None = None
 
     def to_json(self) -> str:
@@ -48,20 +41,25 @@ class Job:
 
 
 def make_job(
-    workload: Workload,
+    work: Work,
     config: Mapping[str, Any],
     *,
     name: str,
     device: str,
     checkpoint: str | None = None,
-    training: TrainingJob | None = None,
     limit_bytes: int | None = None,
 ) -> Job:
-    """The job that runs ``workload``."""
+    """The job that runs ``work``."""
+    if isinstance(work, Workload):
+        return Job(
+            name=name, config=config, device=device, dtype=work.dtype, quant=work.quant, attention=work.attention,
+            prompt_tokens=work.prompt_tokens, new_tokens=work.new_tokens, batch=work.batch, checkpoint=checkpoint,
+            limit_bytes=limit_bytes,
+        )  # fmt: skip
     return Job(
-        name=name, config=config, device=device, dtype=workload.dtype, quant=workload.quant,
-        attention=workload.attention, prompt_tokens=workload.prompt_tokens, new_tokens=workload.new_tokens,
-        batch=workload.batch, checkpoint=checkpoint, training=training, limit_bytes=limit_bytes,
+        name=name, config=config, device=device, dtype=work.base_dtype, quant=work.quant, attention=work.attention,
+        prompt_tokens=work.seq, new_tokens=0, batch=work.micro_batch, checkpoint=checkpoint,
+        training=replace(work, driver_context=None), limit_bytes=limit_bytes,
     )  # fmt: skip
 
 
@@ -69,10 +67,12 @@ def job_from_json(text: str) -> Job:
     """The job that :meth:`Job.to_json` wrote.
 
     >>> job = Job(name="gpt2", config={"model_type": "gpt2"}, device="cpu", dtype="fp32", quant="none",
-    ...           attention="sdpa", prompt_tokens=8, new_tokens=2, batch=1, training=TrainingJob(kind="lora"))
+    ...           attention="sdpa", prompt_tokens=8, new_tokens=2, batch=1,
+    ...           training=TrainingPlan(method="lora", lora_targets=("q_proj",), compute_capability=(8, 0)))
     >>> job_from_json(job.to_json()) == job
     True
     """
     fields = json.loads(text)
-    training = fields.pop("training")
-    return Job(**fields, training=TrainingJob(**training) if training else None)
+    plan = fields.pop("training") or {}
+    plan = {name: tuple(value) if isinstance(value, list) else value for name, value in plan.items()}
+    return Job(**fields, training=TrainingPlan(**plan) if plan else None)

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gpufit.measure.readings import Reading, Stage
 
 if TYPE_CHECKING:
-    import torch
-
     from gpufit.replay.tracker import Tracker
 
 Report = Callable[[Stage], None]
@@ -36,6 +34,9 @@ class Gauge(Protocol):
 
     def settle(self) -> None:
         """Wait until the device has done what it was asked."""
+
+    def count(self, model: Any) -> None:
+        """Count the model's tensors that were not seen before."""
 
     def watching(self, model: Any) -> Any:
         """A context in which the model's operations are seen."""
@@ -64,6 +65,10 @@ class Meter:
                 Stage(name=name, peak=self.gauge.peak(), after=self.gauge.now(), seconds=seconds, tokens=tokens)
             )
 
+    def count(self, model: Any) -> None:
+        """Count tensors that the model has and that were made outside a phase, where the gauge needs to be told."""
+        self.gauge.count(model)
+
     def watching(self, model: Any) -> Any:
         """See the model's operations, where the gauge needs to."""
         return self.gauge.watching(model)
@@ -85,10 +90,15 @@ class CpuGauge:
         self._seen = 0
         self._live = self._peak = 0
 
-    def register(self, tensors: list[tuple[str, torch.Tensor]]) -> None:
-        """Count the loaded model's tensors, each storage once."""
-        self.tracker.register(tensors)
-        self._live = self._peak = sum(event.bytes for event in self.tracker.residents)
+    def count(self, model: Any) -> None:
+        """Loader threads, and what prepares a model between phases, are not seen by a tracker: count what they left."""
+        from gpufit.replay.run import resident_tensors
+
+        self._follow()
+        before = len(self.tracker.residents)
+        self.tracker.register(resident_tensors(model))
+        self._live += sum(event.bytes for event in self.tracker.residents[before:])
+        self._peak = max(self._peak, self._live)
 
     def restart(self) -> None:
         self._follow()
@@ -149,6 +159,9 @@ class CudaGauge:
 
     def settle(self) -> None:
         self.cuda.synchronize(self.device)
+
+    def count(self, model: Any) -> None:
+        """The allocator has counted it."""
 
     @contextmanager
     def watching(self, model: Any) -> Iterator[None]:

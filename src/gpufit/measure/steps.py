@@ -14,7 +14,9 @@ def run_job(model: Any, job: Job, meter: Meter) -> None:
     import torch
 
     if job.training is not None:
-        _train(model, job, meter)
+        from gpufit.measure.training import run_training
+
+        run_training(model, job, meter)
         return
     with torch.no_grad():
         if not model.can_generate():
@@ -71,17 +73,3 @@ def _listen(model: Any, job: Job, meter: Meter) -> None:
 
     with_tracker: Any = meter
     translate(model, with_tracker, prompt=job.prompt_tokens, new=job.new_tokens, batch=job.batch, device=job.device)
-
-
-def _train(model: Any, job: Job, meter: Meter) -> None:
-    from gpufit.replay.training_step import make_optimizer, parse_training, prepare_for_training, train
-
-    assert job.training is not None
-    setup = parse_training(
-        job.training.kind, optimizer=job.training.optimizer, checkpointing=job.training.checkpointing,
-        lora_rank=job.training.lora_rank,
-    )  # fmt: skip
-    trained = prepare_for_training(model, setup)
-    optimizer = make_optimizer(trained, setup.optimizer)
-    with_tracker: Any = meter
-    train(trained, with_tracker, optimizer, tokens=job.prompt_tokens, batch=job.batch, device=job.device)

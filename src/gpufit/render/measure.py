@@ -28,7 +28,8 @@ _SENTENCE = {
 def render_measured(measured: Measured, screen: Screen) -> list[str]:
     """Lines for people."""
     m = measured.measurement
-    lines = [_first_line(m, screen), *(line for line in (_work(measured), _libraries(m)) if line)]
+    lines = [_first_line(m, screen)]
+    lines += [line for text in (_work(measured), _libraries(m)) for line in wrap(text, screen.width, "  ") if line]
     rows = [["stage", "meter", "measured", "estimated", "difference", ""]]
     for item in measured.compared:
         shown = "-" if item.estimated is None else format_bytes(item.estimated.likely_bytes)
@@ -65,10 +66,13 @@ def _work(measured: Measured) -> str:
     weights = job.dtype if job.quant == "none" else f"{job.quant} with {job.dtype}"
     source = f"weights of {job.checkpoint}" if job.checkpoint else "random weights"
     if job.training is not None:
-        t = job.training
-        saved = ", checkpointing" if t.checkpointing else ""
+        plan = job.training
+        adapters = f" of rank {plan.lora_r}" if plan.trains_adapters else ""
+        micro = f", {plan.grad_accum} micro-batches a step" if plan.grad_accum > 1 else ""
         return (
-            f"training ({t.kind}, {t.optimizer}{saved}), batch {job.batch} × {job.prompt_tokens:,}, {weights}, {source}"
+            f"training ({plan.method}{adapters}, {plan.optimizer}, precision {plan.precision}, checkpointing "
+            f"{plan.checkpointing}), {plan.micro_batch} × {plan.seq:,} tokens{micro}, {weights}, {plan.attention} "
+            f"attention, {source}"
         )
     return (
         f"batch {job.batch}, prompt {job.prompt_tokens:,} + {job.new_tokens:,} new tokens, {weights}, "

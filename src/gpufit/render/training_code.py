@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gpufit.facts.dtypes import TORCH_NAME
-from gpufit.memory.training.plan import ALL_LINEAR, Optimizer, TrainingPlan
+from gpufit.memory.training.optimizers import TRAINER_NAMES
+from gpufit.memory.training.plan import ALL_LINEAR, TrainingPlan
 from gpufit.memory.workload import Workload
 from gpufit.render.code import ATTENTION, auto_class, quantization_arguments
 from gpufit.render.training_config import accelerate_config, deepspeed_config
@@ -11,13 +12,6 @@ from gpufit.units import format_gib
 from gpufit.verdict.check import Subject
 from gpufit.verdict.training import TrainingCheck
 
-# transformers 5.23.0, training_args.py, OptimizerNames
-TRAINER_NAMES: dict[Optimizer, str] = {
-    "adamw-fused": "adamw_torch_fused", "adamw-foreach": "adamw_torch", "adamw-loop": "adamw_torch",
-    "adamw-8bit": "adamw_bnb_8bit", "paged-adamw-8bit": "paged_adamw_8bit", "paged-adamw-32bit": "paged_adamw_32bit",
-    "adafactor": "adafactor", "sgd": "sgd", "sgd-momentum": "sgd", "lion": "lion_32bit", "lion-8bit": "lion_8bit",
-    "galore": "galore_adamw",
-}  # fmt: skip
 _TASK_TYPES = {"AutoModelForCausalLM": "CAUSAL_LM", "AutoModelForSeq2SeqLM": "SEQ_2_SEQ_LM",
                "AutoModelForSequenceClassification": "SEQ_CLS"}  # fmt: skip
 

@@ -21,8 +21,6 @@ def cuda_behaviour(capability: Capability) -> Iterator[None]:
 
     The kernels are registered above autograd, so that both forward and backward see CUDA's operators.
     """
-    import warnings
-
     import torch
 
     aten: Any = torch.ops.aten
@@ -49,23 +47,36 @@ def cuda_behaviour(capability: Capability) -> Iterator[None]:
 
         return run
 
-    def dropout(tensor: torch.Tensor, p: float, train: bool) -> Any:
-        # aten/src/ATen/native/Dropout.cpp, is_fused_kernel_acceptable: native_dropout with a mask of one byte
-        if p == 0 or not train or tensor.numel() == 0:
-            return tensor
-        return aten.native_dropout(tensor, p, train)[0]
+    kernels = {
+        "scaled_dot_product_attention": attention, "softmax.int": fused(aten._softmax),
+        "log_softmax.int": fused(aten._log_softmax), "dropout": _dropout,
+    }  # fmt: skip
+    with _replaced(kernels, "AutogradMeta"), _autocast_can_be_off():
+        yield
+
+
+@contextmanager
+def cuda_dropout() -> Iterator[None]:
+    """Inside, dropout on real CPU tensors keeps what it keeps on a card: a mask of one byte, where the CPU's keeps
+    numbers."""
+    with _replaced({"dropout": _dropout}, "AutogradCPU"):
+        yield
+
+
+@contextmanager
+def _replaced(kernels: dict[str, Callable[..., Any]], key: str) -> Iterator[None]:
+    import warnings
+
+    import torch
 
     make_library: Any = torch.library.Library
     library = make_library("aten", "IMPL")
     with warnings.catch_warnings():  # replacing a composite's kernel is what is wanted here
         warnings.simplefilter("ignore")
-        library.impl("scaled_dot_product_attention", attention, "AutogradMeta")
-        library.impl("softmax.int", fused(aten._softmax), "AutogradMeta")
-        library.impl("log_softmax.int", fused(aten._log_softmax), "AutogradMeta")
-        library.impl("dropout", dropout, "AutogradMeta")
+        for name, kernel in kernels.items():
+            library.impl(name, kernel, key)
     try:
-        with _autocast_can_be_off():
-            yield
+        yield
     finally:
         library._destroy()
 
@@ -91,6 +102,16 @@ def _autocast_can_be_off() -> Iterator[None]:
         yield
     finally:
         module.autocast = known
+
+
+def _dropout(tensor: torch.Tensor, p: float, train: bool) -> Any:
+    """aten/src/ATen/native/Dropout.cpp, is_fused_kernel_acceptable: native_dropout with a mask of one byte."""
+    import torch
+
+    if p == 0 or not train or tensor.numel() == 0:
+        return tensor
+    native: Any = torch.ops.aten.native_dropout
+    return native(tensor, p, train)[0]
 
 
 def kernel_rules() -> dict[Any, Callable[..., Any]]:

@@ -111,8 +111,12 @@ def make_optimizer(model: torch.nn.Module, name: Optimizer) -> Any:
     return makers[name]()
 
 
-def train(model: Any, tracker: Tracker, optimizer: Any, *, tokens: int, batch: int, device: str) -> None:
-    """Two steps; the second counts, as ``forward``, ``backward`` and ``step``."""
+def train(
+    model: Any, tracker: Tracker, optimizer: Any, *, tokens: int, batch: int, device: str, micro_batches: int = 1
+) -> None:
+    """Two steps; the second counts, as ``forward`` and ``backward`` of its last micro-batch and ``step``."""
+
+    start_decoder(model.config)
 
     def forward() -> Any:
         inputs = model_inputs(model, prompt=tokens, batch=batch, device=device)
@@ -120,11 +124,14 @@ def train(model: Any, tracker: Tracker, optimizer: Any, *, tokens: int, batch: i
 
     with tracker.watching(model):
         with tracker.phase("first step", counted=False):
-            loss = forward()
-            loss.backward()
+            for _ in range(micro_batches):
+                forward().backward()
             optimizer.step()
             optimizer.zero_grad()
-            del loss
+        if micro_batches > 1:
+            with tracker.phase("earlier micro-batches", counted=False):
+                for _ in range(micro_batches - 1):
+                    forward().backward()
         with tracker.phase("forward"):
             loss = forward()
         with tracker.phase("backward"):
@@ -133,6 +140,14 @@ def train(model: Any, tracker: Tracker, optimizer: Any, *, tokens: int, batch: i
         with tracker.phase("step"):
             optimizer.step()
         optimizer.zero_grad()
+
+
+def start_decoder(config: Any) -> None:
+    """Which tokens an encoder-decoder starts and pads with is part of a checkpoint's own settings; here any will do."""
+    if config.is_encoder_decoder:
+        for name in ("decoder_start_token_id", "pad_token_id"):
+            if getattr(config, name, None) is None:
+                setattr(config, name, 0)
 
 
 def _labels(model: Any, tokens: int, batch: int, device: str) -> torch.Tensor:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from gpufit.errors import BadFile
 
-MEASUREMENTS, CONTEXTS = "measurements.csv", "contexts.json"
-"""The local record of ``gpufit measure``: whole runs, and the driver's part of a process by device."""
+MEASUREMENTS, TRAININGS, CONTEXTS = "measurements.csv", "trainings.csv", "contexts.json"
+"""The local record of ``gpufit measure``: runs, steps of training, and the driver's part of a process by device."""
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 

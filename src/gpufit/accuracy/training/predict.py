@@ -43,6 +43,8 @@ def _metric(row: Measurement, work: TrainingRow, e: TrainingEstimate, card: Card
         return Range.exact(held.gradients_bytes) + PRINTED
     if metric == "optimizer_states":
         return Range.exact(held.optimizer.states_bytes) + PRINTED
+    if metric == "cpu_tensors_peak":  # gpufit measure --device cpu
+        return Range.exact(e.tensors_in(e.phase.name))
     if metric == "cuda_context":
         return e.context.bytes
     rests = played_rests(e)

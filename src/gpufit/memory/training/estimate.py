@@ -66,14 +66,29 @@ class TrainingEstimate:
         run, load = self.process, self.load_peak
         return load if load.likely_bytes > run.likely_bytes else run
 
+    def tensors_in(self, name: str) -> int:
+        """The tensors alone at the peak of one phase: no allocator's rounding and no workspaces, as on a processor."""
+        held = self.residents
+        lasting = held.model_bytes + held.buffers_bytes + held.optimizer.states_bytes
+        return lasting + next(phase.above_bytes for phase in self.phases if phase.name == name)
+
+    def allocated_in(self, name: str) -> Range:
+        """What torch's max_memory_allocated would show of one phase of a later step."""
+        above = next(phase.above_bytes for phase in self.phases if phase.name == name)
+        return Range.exact(self.rank.lasting_bytes + above) + self.workspace + _unsplit(self.architecture)
+
     def phase_bytes(self, name: str) -> int:
         """The allocated peak of one phase, workspaces included."""
         above = next(phase.above_bytes for phase in self.phases if phase.name == name)
         return self.rank.lasting_bytes + above + self.workspace.likely_bytes
 
 
-def estimate_training(architecture: Architecture, plan: TrainingPlan) -> TrainingEstimate:
+def estimate_training(
+    architecture: Architecture, plan: TrainingPlan, *, sums_in_place: bool = True
+) -> TrainingEstimate:
     """Bytes that the plan needs on each of its devices, as ranges.
+
+    ``sums_in_place`` is False for a run under a tracker, where autograd writes sums of gradients anew.
 
     Raises Unsupported where the family cannot take the quantization, the targets or the attention, and Undecided where
     its activations in training are not known.
@@ -81,7 +96,7 @@ def estimate_training(architecture: Architecture, plan: TrainingPlan) -> Trainin
     residents = count_residents(architecture, plan)
     if not residents.trained:
         raise Unsupported("this plan trains nothing", hint="use --train full, or name modules for the adapters")
-    micro = micro_bytes(architecture, plan)
+    micro = micro_bytes(architecture, plan, sums_in_place=sums_in_place)
     stages: tuple[Stage, ...] = ()
     rank = hold_rank(architecture, plan, residents)
     if plan.sharding == "pipeline" and plan.gpus > 1:

@@ -12,8 +12,10 @@ from gpufit.memory.training.step import MicroBytes
 from gpufit.records import replace
 
 
-def micro_bytes(architecture: Architecture, plan: TrainingPlan) -> MicroBytes:
-    """The micro-batch of this plan. Raises Undecided where the family's training is not known.
+def micro_bytes(architecture: Architecture, plan: TrainingPlan, *, sums_in_place: bool = True) -> MicroBytes:
+    """The micro-batch of this plan; ``sums_in_place`` is ``micro_step``'s.
+
+    Raises Undecided where the family's training is not known.
 
     >>> from gpufit.facts.read import parse_config
     >>> llama = parse_config({"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008,
@@ -21,7 +23,7 @@ def micro_bytes(architecture: Architecture, plan: TrainingPlan) -> MicroBytes:
     >>> micro_bytes(llama, TrainingPlan(micro_batch=1, seq=2048)).logits_bytes == 2048 * 32000 * 2
     True
     """
-    return _micro_bytes(architecture, _what_matters(plan))
+    return _micro_bytes(architecture, _what_matters(plan), sums_in_place)
 
 
 def _what_matters(plan: TrainingPlan) -> TrainingPlan:
@@ -46,9 +48,9 @@ def _plain(dtype: str) -> Precision:
 
 
 @lru_cache(maxsize=1024)
-def _micro_bytes(architecture: Architecture, plan: TrainingPlan) -> MicroBytes:
+def _micro_bytes(architecture: Architecture, plan: TrainingPlan, sums_in_place: bool) -> MicroBytes:
     accumulates = plan.grad_accum > 1
-    found = micro_step(architecture, replace(plan, grad_accum=1), accumulating=accumulates)
+    found = micro_step(architecture, replace(plan, grad_accum=1), accumulating=accumulates, sums_in_place=sums_in_place)
     layers = sum(stack.layers for stack in architecture.stacks)
     # prepare_model_for_kbit_training lifts the embeddings, and with them their output, to fp32
     stream = 4 if plan.kbit_prepare else DTYPE_BYTES[plan.base_dtype]

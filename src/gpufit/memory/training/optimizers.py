@@ -31,6 +31,14 @@ SOURCES: dict[Optimizer, str] = {
     "galore": "galore_torch 1.0, adamw.py and galore_projector.py: states of the projected gradient, and its projector",
 }
 
+# transformers 5.23.0, training_args.py, OptimizerNames
+TRAINER_NAMES: dict[Optimizer, str] = {
+    "adamw-fused": "adamw_torch_fused", "adamw-foreach": "adamw_torch", "adamw-loop": "adamw_torch",
+    "adamw-8bit": "adamw_bnb_8bit", "paged-adamw-8bit": "paged_adamw_8bit", "paged-adamw-32bit": "paged_adamw_32bit",
+    "adafactor": "adafactor", "sgd": "sgd", "sgd-momentum": "sgd", "lion": "lion_32bit", "lion-8bit": "lion_8bit",
+    "galore": "galore_adamw",
+}  # fmt: skip
+
 
 @record
 class OptimizerBytes:
