@@ -2,8 +2,8 @@
 
     python benchmarks/measure_cpu.py [MODEL ...]
 
-Takes some minutes and 4 GB of memory, and writes docs/measured_cpu.csv; ``python docs/accuracy_page.py`` puts the table
-into docs/accuracy.md. With names only these are measured, and the other rows stay.
+Takes some minutes and 8 GB of memory, and writes docs/measured_cpu.csv; ``python docs/accuracy_page.py`` puts its
+tables into docs/accuracy.md. With names only these are measured, and the other rows stay.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from gpufit.api_runs import measure
+from gpufit.measure.front import Measured
 from gpufit.verdict.plan import Request
+from gpufit.verdict.training_plan import TrainingRequest
 
 TABLE = Path(__file__).parents[1] / "docs" / "measured_cpu.csv"
 COLUMNS = (
@@ -43,6 +45,24 @@ MODELS = (
     ("encoder-decoder", "t5-small", "fp32"), ("encoder-decoder", "bart-base", "fp32"),
     ("vision", "vit-base-patch16-224", "fp32"), ("speech", "whisper-tiny", "fp32"),
 )  # fmt: skip
+# kind, model, how it is trained: two sequences of 256 tokens, fp32 arithmetic, eager attention
+TRAINED: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("decoder", "gpt2", {"train": "full"}),
+    ("decoder", "smollm2-135m", {"train": "full", "optimizer": "adamw-8bit", "checkpointing": "full"}),
+    ("decoder", "pythia-160m", {"train": "lora", "lora_targets": "all-linear"}),
+    ("decoder, 4-bit", "smollm2-135m", {"train": "qlora", "quant": "bnb-nf4"}),
+    ("decoder, 4-bit", "qwen2.5-0.5b", {"train": "qlora", "quant": "bnb-nf4-dq"}),
+    ("decoder, 8-bit", "smollm2-135m", {"train": "qlora", "quant": "bnb-int8"}),
+    ("mixture of experts", "small-mixtral", {"train": "full", "optimizer": "adafactor"}),
+    ("mixture of experts, 4-bit", "small-mixtral", {"train": "qlora", "quant": "bnb-nf4"}),
+    ("encoder", "bert-base-uncased", {"train": "full", "checkpointing": "full"}),
+    ("encoder", "roberta-base", {"train": "lora"}),
+    ("encoder, 4-bit", "bert-base-uncased", {"train": "qlora", "quant": "bnb-nf4"}),
+    ("encoder-decoder", "t5-small", {"train": "full", "grad_accum": 2}),
+    ("encoder-decoder", "bart-base", {"train": "lora", "optimizer": "sgd-momentum"}),
+    ("encoder-decoder, 4-bit", "t5-small", {"train": "qlora", "quant": "bnb-nf4"}),
+)
+_WORDS = {"checkpointing": "checkpointing", "grad_accum": "{} micro-batches", "lora_targets": "adapters on {}"}
 # the catalog's mixtures are too large for a processor: Mixtral's code with a twentieth of its width
 SMALL = {
     "small-mixtral": {
@@ -61,27 +81,44 @@ def main(names: list[str]) -> None:
             continue
         quantized = form.startswith("bnb-")
         generates = not kind.startswith(("encoder", "vision")) or kind == "encoder-decoder"
-        plain = kind == "vision"
         request = Request(
-            prompt=None if plain else 256, new_tokens=8 if generates else None, batch=2,
+            prompt=None if kind == "vision" else 256, new_tokens=8 if generates else None, batch=2,
             dtype="fp32" if quantized else form, quant=form if quantized else None,
         )  # fmt: skip
         result = measure(_named(model), device="cpu", random_weights=True, request=request, record=False)
-        found = result.measurement
-        print(f"{model} {form}: {found.outcome} {found.message}", flush=True)
-        versions = found.versions or {}
-        for item in result.compared:
-            estimated = item.estimated.likely_bytes if item.estimated else ""
-            print(f"    {item.stage:<8} {item.measured_bytes:>14,} {estimated:>14,} {item.error:+.3%}", flush=True)
-            rows.append(dict(zip(COLUMNS, (
-                kind, model, form, found.job.batch, found.job.prompt_tokens, found.job.new_tokens, item.stage,
-                item.measured_bytes, estimated, f"torch {versions['torch']}, transformers {versions['transformers']}",
-            ), strict=True)))  # fmt: skip
+        rows += _rows(result, kind, model, form)
+    for kind, model, how in TRAINED:
+        if names and model not in names:
+            continue
+        asked = TrainingRequest(micro_batch=2, seq=256, precision="fp32", **how)
+        result = measure(_named(model), device="cpu", random_weights=True, training=asked, record=False)
+        rows += _rows(result, kind, model, _in_words(how))
+    order = [(kind, model, form) for kind, model, form in MODELS]
+    order += [(kind, model, _in_words(how)) for kind, model, how in TRAINED]
     with TABLE.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        order = {(model, form): place for place, (_, model, form) in enumerate(MODELS)}
-        writer.writerows(sorted(rows, key=lambda row: order[row["model"], row["format"]]))
+        writer.writerows(sorted(rows, key=lambda row: order.index((row["kind"], row["model"], row["format"]))))
+
+
+def _in_words(how: dict[str, Any]) -> str:
+    return ", ".join(_WORDS.get(name, "{}").format(value) for name, value in how.items())
+
+
+def _rows(result: Measured, kind: str, model: str, form: str) -> list[dict[str, Any]]:
+    """One row a stage."""
+    found = result.measurement
+    print(f"{model} {form}: {found.outcome} {found.message}", flush=True)
+    versions = found.versions or {}
+    rows = []
+    for item in result.compared:
+        estimated = item.estimated.likely_bytes if item.estimated else ""
+        print(f"    {item.stage:<8} {item.measured_bytes:>14,} {estimated:>14,} {item.error:+.3%}", flush=True)
+        rows.append(dict(zip(COLUMNS, (
+            kind, model, form, found.job.batch, found.job.prompt_tokens, found.job.new_tokens, item.stage,
+            item.measured_bytes, estimated, f"torch {versions['torch']}, transformers {versions['transformers']}",
+        ), strict=True)))  # fmt: skip
+    return rows
 
 
 def _kept(names: list[str]) -> list[dict[str, Any]]:

@@ -52,7 +52,7 @@ def test_a_run_tells_its_stages_and_ends() -> None:
     found = run_child(job(), progress=heard.append, started=pids.append)
     assert (found.outcome, found.stopped_in, found.message) == ("ok", "", "")
     assert [stage.name for stage in found.stages] == ["load", "prefill", "decode"]
-    assert heard == ["start", "load", "prefill", "decode"]
+    assert heard == ["start", "load", "warm-up", "prefill", "decode"]
     assert "torch" in (found.versions or {})
     assert not lives(pids[0])
 
@@ -64,6 +64,41 @@ def test_out_of_memory_is_an_answer() -> None:
     assert found.last is not None
     assert (found.last.allocated_bytes or 0) > 20_000_000
     assert [stage.name for stage in found.stages] == ["load"]
+
+
+def test_memory_that_runs_out_in_a_conversion_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers catches what breaks a conversion off, and raises words that do not say what it was."""
+    bitsandbytes = pytest.importorskip("bitsandbytes", reason="weights are converted to bitsandbytes' formats")
+    torch = pytest.importorskip("torch")
+    from gpufit.measure.child import measure_job
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 20.00 MiB.\nGPU 0 has a total capacity of 1"
+        )
+
+    monkeypatch.setattr(bitsandbytes.functional, "quantize_4bit", full)
+    events: list[Any] = []
+    measure_job(job(quant="bnb-nf4"), events.append)
+    assert events[-1]["outcome"] == "out_of_memory"
+    assert events[-1]["message"] == "OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB."
+
+
+@pytest.mark.parametrize(
+    ("words", "is_memory"),
+    [
+        ("CUDA out of memory. Tried to allocate 2.00 GiB", True),
+        ("CUDA error: out of memory", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory", True),
+        ("CUDA error: an illegal memory access was encountered", False),
+        ("expected scalar type Half but found Float", False),
+    ],
+)
+def test_only_a_lack_of_memory_counts_as_one(words: str, is_memory: bool) -> None:
+    from gpufit.measure.child import _is_out_of_memory
+
+    assert _is_out_of_memory(RuntimeError(words)) is is_memory
 
 
 def test_time_runs_out() -> None:

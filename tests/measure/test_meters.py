@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_cuda import FakeCuda
 
 from gpufit.cli.main import main
 from gpufit.errors import UsageError
@@ -14,52 +15,17 @@ from gpufit.measure.meters import CudaGauge, Meter
 from gpufit.measure.readings import Reading, Stage
 
 
-class FakeCuda:
-    """torch.cuda as far as a gauge asks it: a card whose allocator keeps what was freed."""
-
-    def __init__(self) -> None:
-        self.allocated = self.reserved = self.peak_allocated = self.peak_reserved = 0
-
-    def take(self, size: int) -> None:
-        self.allocated += size
-        self.reserved = max(self.reserved, self.allocated)
-        self.peak_allocated = max(self.peak_allocated, self.allocated)
-        self.peak_reserved = max(self.peak_reserved, self.reserved)
-
-    def give(self, size: int, *, to_driver: bool = False) -> None:
-        self.allocated -= size
-        self.reserved = self.allocated if to_driver else self.reserved
-
-    def reset_peak_memory_stats(self, device: Any) -> None:
-        self.peak_allocated, self.peak_reserved = self.allocated, self.reserved
-
-    def memory_allocated(self, device: Any) -> int:
-        return self.allocated
-
-    def memory_reserved(self, device: Any) -> int:
-        return self.reserved
-
-    def max_memory_allocated(self, device: Any) -> int:
-        return self.peak_allocated
-
-    def max_memory_reserved(self, device: Any) -> int:
-        return self.peak_reserved
-
-    def synchronize(self, device: Any) -> None:
-        return
-
-
 def test_a_stage_has_its_own_peak_and_what_it_left() -> None:
     cuda, stages, begun = FakeCuda(), list[Stage](), list[str]()
     meter = Meter(CudaGauge(cuda, "cuda:0", lambda: cuda.reserved + 100), begun.append, stages.append)
     with meter.phase("load"):
-        cuda.take(1000)
+        cuda.take_(1000)
     with meter.phase("fill", counted=False):
-        cuda.take(9000)
-        cuda.give(9000, to_driver=True)
+        cuda.take_(9000)
+        cuda.give_(9000, to_driver=True)
     with meter.phase("prefill", tokens=7):
-        cuda.take(500)
-        cuda.give(300, to_driver=True)
+        cuda.take_(500)
+        cuda.give_(300, to_driver=True)
     assert begun == ["load", "fill", "prefill"]
     assert [stage.name for stage in stages] == ["load", "prefill"]
     prefill = stages[1]

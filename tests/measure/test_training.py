@@ -26,24 +26,31 @@ from gpufit.memory.training.plan import TrainingPlan
 from gpufit.records import replace
 
 pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("ignore")]
-PLAN = TrainingPlan(method="full", micro_batch=2, seq=48, precision="fp32", attention="eager")
+PLAN = TrainingPlan(method="full", micro_batch=2, seq=32, precision="fp32", attention="eager")
 KINDS = ("decoder", "decoder with learned positions", "mixture of experts", "encoder", "encoder-decoder")
-CASES = [
+QLORA = {"method": "qlora", "quant": "bnb-nf4", "kbit_prepare": True, "checkpointing": "full"}
+CASES: list[tuple[str, dict[str, Any]]] = [
     *((kind, {}) for kind in KINDS),
-    *((kind, {"method": "qlora", "quant": "bnb-nf4", "kbit_prepare": True, "checkpointing": "full"}) for kind in KINDS),
+    ("decoder", QLORA),
+    ("encoder", QLORA),
+    ("decoder", {**QLORA, "quant": "bnb-int8", "checkpointing": "none"}),
     ("decoder", {"method": "lora", "precision": "amp-bf16"}),
-    ("decoder", {"method": "qlora", "quant": "bnb-int8", "kbit_prepare": True}),
-    ("decoder", {"grad_accum": 2, "optimizer": "adamw-foreach", "checkpointing": "full"}),
+    ("decoder", {"grad_accum": 2, "optimizer": "adamw-8bit"}),
     ("encoder", {"method": "lora", "optimizer": "sgd-momentum", "lora_targets": ("all-linear",)}),
-    ("mixture of experts", {"method": "lora", "optimizer": "lion", "modules_to_save": ("lm_head",)}),
-    ("decoder", {"optimizer": "adamw-8bit"}),
-    ("decoder with learned positions", {"optimizer": "adafactor"}),
+    ("mixture of experts", {"method": "lora", "optimizer": "adafactor", "modules_to_save": ("lm_head",)}),
 ]
+
+
+def small(kind: str) -> dict[str, Any]:
+    """Two layers and a thousand words: steps of training take a processor long."""
+    layers = ("n_layer", "num_hidden_layers", "encoder_layers", "decoder_layers")
+    less = {name: 2 for name in layers if name in CONFIGS[kind]}
+    return {**CONFIGS[kind], **less, "vocab_size": 1000}
 
 
 def measured(kind: str, plan: TrainingPlan) -> tuple[Measurement, tuple[Compared, ...]]:
     """The steps run in this very process, and their figures beside the estimate."""
-    raw = CONFIGS[kind]
+    raw = small(kind)
     architecture = with_task_head(parse_config(raw), raw)
     events: list[Any] = []
     asked = make_job(plan, {**raw, "architectures": [architecture.model_class]}, name="small", device="cpu")
@@ -55,7 +62,7 @@ def measured(kind: str, plan: TrainingPlan) -> tuple[Measurement, tuple[Compared
 
 @pytest.mark.parametrize(("kind", "changes"), CASES, ids=[f"{kind} {changes}" for kind, changes in CASES])
 def test_each_phase_takes_what_was_estimated(kind: str, changes: dict[str, Any]) -> None:
-    if "quant" in changes or changes.get("optimizer") in ("lion", "adamw-8bit"):
+    if "quant" in changes or changes.get("optimizer") == "adamw-8bit":
         pytest.importorskip("bitsandbytes", reason="quantized layers and 8-bit states need bitsandbytes")
     found, compared = measured(kind, replace(PLAN, **changes))
     assert found.outcome == "ok", found.message
@@ -72,7 +79,7 @@ def test_a_family_without_a_form_is_measured_beside_nothing() -> None:
 
 def test_an_estimate_of_other_steps_would_be_seen() -> None:
     found, _ = measured("decoder", PLAN)
-    other = compare(found, parse_config(LLAMA), replace(PLAN, micro_batch=4))
+    other = compare(found, parse_config(small("decoder")), replace(PLAN, micro_batch=4))
     assert max(item.error or 0 for item in other) > 0.1
 
 
@@ -106,11 +113,10 @@ def test_the_record_of_training_is_what_validate_reads(tmp_path: Path) -> None:
     from gpufit.accuracy.measurements import read_measurements
     from gpufit.accuracy.training.predict import predict_training
 
-    changes = {"method": "qlora", "quant": "bnb-nf4", "kbit_prepare": True, "checkpointing": "full"}
-    found, compared = measured("decoder", replace(PLAN, **changes))
+    found, compared = measured("decoder", replace(PLAN, **QLORA))
     path = append_measurement(tmp_path, found, compared)
     assert path == tmp_path / "trainings.csv"
     (row,) = read_measurements(path)
     assert row.problem == ""
-    predicted: Any = predict_training(row, parse_config(LLAMA), UNKNOWN_CARD)
+    predicted: Any = predict_training(row, parse_config(small("decoder")), UNKNOWN_CARD)
     assert predicted.range.likely_bytes == pytest.approx(row.measured_bytes, rel=0.03)

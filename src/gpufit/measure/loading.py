@@ -7,6 +7,10 @@ host memory, and quantization on loading is the real one.
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gpufit.errors import UsageError
@@ -66,9 +70,10 @@ def load_model(job: Job) -> Any:
         settings["quantization_config"] = quantization_config(job.quant, dtype)
     if job.checkpoint is not None:
         try:
-            return model_class.from_pretrained(  # type: ignore[attr-defined]
-                job.checkpoint, local_files_only=True, trust_remote_code=False, **settings
-            )
+            with told_causes():
+                return model_class.from_pretrained(  # type: ignore[attr-defined]
+                    job.checkpoint, local_files_only=True, trust_remote_code=False, **settings
+                )
         except OSError as problem:
             raise UsageError(
                 f"{job.checkpoint} has no weights on this machine",
@@ -77,7 +82,38 @@ def load_model(job: Job) -> Any:
     config = shell.config
     state = {name: RandomTensor(name, tensor, dtype) for name, tensor in shell.state_dict().items()}
     del shell
-    return model_class.from_pretrained(None, config=config, state_dict=state, **settings)  # type: ignore[attr-defined]
+    with told_causes():
+        return model_class.from_pretrained(None, config=config, state_dict=state, **settings)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def told_causes() -> Iterator[None]:
+    """Raise what broke off the conversion of a weight, out of memory above all.
+
+    transformers 5.23.0 catches it, logs it in a report, and raises words that only point there (core_model_loading.py,
+    log_conversion_errors; utils/loading_report.py).
+    """
+    logger = logging.getLogger("transformers.modeling_utils")
+    said: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    listener, before = Listener(), (logger.level, logger.propagate)
+    logger.addHandler(listener)
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    try:
+        yield
+    except RuntimeError as problem:
+        causes = re.findall(r"^(?:\w+\.)*(\w*Error: .+)$", "\n".join(said), re.MULTILINE)
+        if not causes:
+            raise
+        raise RuntimeError(causes[0].strip()) from problem
+    finally:
+        logger.removeHandler(listener)
+        logger.level, logger.propagate = before
 
 
 def quantization_config(quant: str, dtype: torch.dtype) -> Any:

@@ -19,12 +19,27 @@ def run_job(model: Any, job: Job, meter: Meter) -> None:
         run_training(model, job, meter)
         return
     with torch.no_grad():
+        _warm_up(model, job, meter)
         if not model.can_generate():
             _encode(model, job, meter)
         elif model.main_input_name == "input_ids":
             _generate(model, job, meter)
         else:
             _listen(model, job, meter)
+
+
+def _warm_up(model: Any, job: Job, meter: Meter) -> None:
+    """One token, so that the speeds that follow are not those of libraries and kernels being loaded."""
+    if model.main_input_name != "input_ids":
+        return
+    with meter.phase("warm-up", counted=False):
+        if model.can_generate():
+            _settle_generation(model)
+            _make_tokens(model, batch=1, prompt=1, new=2, device=job.device)
+        else:
+            from gpufit.replay.inputs import model_inputs
+
+            model(**model_inputs(model, prompt=1, batch=1, device=job.device))
 
 
 def _encode(model: Any, job: Job, meter: Meter) -> None:
@@ -52,19 +67,29 @@ def _generate(model: Any, job: Job, meter: Meter) -> None:
                     stack.enter_context(meter.phase("decode", tokens=job.batch * (job.new_tokens - 1)))
                 return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
 
-        config = model.generation_config
-        config.eos_token_id = config.forced_eos_token_id = None  # the length is ours to choose
-        if model.config.is_encoder_decoder and config.decoder_start_token_id is None:
-            config.decoder_start_token_id = 0  # which token it starts from is part of a checkpoint's own settings
         with meter.watching(model):
             stack.enter_context(meter.phase("prefill", tokens=job.batch * job.prompt_tokens))
-            model.generate(
-                torch.zeros((job.batch, job.prompt_tokens), dtype=torch.int64, device=job.device),
-                attention_mask=torch.ones((job.batch, job.prompt_tokens), dtype=torch.int64, device=job.device),
-                max_new_tokens=max(1, job.new_tokens), min_new_tokens=None, do_sample=False, num_beams=1,
-                pad_token_id=0, stopping_criteria=StoppingCriteriaList([Mark()]),
-            )  # fmt: skip
+            _make_tokens(model, batch=job.batch, prompt=job.prompt_tokens, new=job.new_tokens, device=job.device,
+                         stopping_criteria=StoppingCriteriaList([Mark()]))  # fmt: skip
             stack.close()
+
+
+def _settle_generation(model: Any) -> None:
+    """No token ends the text: the length is ours to choose. Which token a decoder starts from is a checkpoint's own."""
+    config = model.generation_config
+    config.eos_token_id = config.forced_eos_token_id = None
+    if model.config.is_encoder_decoder and config.decoder_start_token_id is None:
+        config.decoder_start_token_id = 0
+
+
+def _make_tokens(model: Any, *, batch: int, prompt: int, new: int, device: str, **more: Any) -> None:
+    import torch
+
+    model.generate(
+        torch.zeros((batch, prompt), dtype=torch.int64, device=device),
+        attention_mask=torch.ones((batch, prompt), dtype=torch.int64, device=device),
+        max_new_tokens=max(1, new), min_new_tokens=None, do_sample=False, num_beams=1, pad_token_id=0, **more,
+    )  # fmt: skip
 
 
 def _listen(model: Any, job: Job, meter: Meter) -> None:
