@@ -14,6 +14,9 @@ ROOT = Path(__file__).parents[1]
 
 # Nothing in the suite may ask the network, a real GPU, or the user's own files.
 os.environ.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "OMP_NUM_THREADS": "2"})
+# pytest-xdist tells its workers a width, and a width that is told is kept to, piped or not.
+os.environ.pop("COLUMNS", None)
+
 # The commands that tests start by the dozen, and the workers, compile each module once, not each time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
