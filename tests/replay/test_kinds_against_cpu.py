@@ -38,7 +38,7 @@ KINDS: dict[str, dict[str, dict[str, Any]]] = {
     "latent attention": {"deepseek_v2": TINY["deepseek_v2"], "deepseek_v3": TINY["deepseek_v3"]},
     "sliding window": {"mixtral-window": TINY["mixtral-window"], "gpt_oss": TINY["gpt_oss"]},
     "state space": {"mamba": TINY["mamba"], "mamba2": {**TINY["mamba2"], "chunk_size": 8}},
-    "hybrid": {"jamba": TINY["jamba"], "lfm2": TINY["lfm2"], "qwen3_next": TINY["qwen3_next"]},
+    "hybrid": {"jamba": TINY["jamba"], "lfm2": TINY["lfm2"]},
     "encoder": {"roberta": NAMED["RobertaForMaskedLM"], "deberta": NAMED["DebertaV2ForMaskedLM"]},
     "encoder-decoder": {"bart": SMALL["bart"], "pegasus": NAMED["PegasusForConditionalGeneration"]},
     "vision-language": {
