@@ -161,6 +161,15 @@ def test_a_broken_record_is_no_record_and_is_written_anew(content: bytes, machin
     assert known(CARD, machine) == SEEN
 
 
+def test_a_record_beyond_its_bound_is_not_believed(machine: dict[str, str]) -> None:
+    path = contexts_path(machine)
+    path.parent.mkdir(parents=True)
+    text = json.dumps({"schema": 1, "devices": {CARD.uuid: GOOD}})
+    for size, believed in ((64 << 10, True), ((64 << 10) + 1, False)):
+        path.write_text(text.ljust(size))
+        assert (known(CARD, machine) is not None) is believed
+
+
 def test_a_record_that_is_no_file_never_holds_check_up(machine: dict[str, str]) -> None:
     path = contexts_path(machine)
     path.parent.mkdir(parents=True)
@@ -212,3 +221,20 @@ def test_the_driver_is_asked_for_this_process(monkeypatch: pytest.MonkeyPatch) -
     assert (process_memory(Card.uuid) or held).own_bytes is None
     monkeypatch.setitem(sys.modules, "pynvml", ByUuid(card, errors={"nvmlInit": 12}))
     assert process_memory(Card.uuid) is None
+
+
+def test_a_program_is_shown_one_card_by_its_vendors_variable() -> None:
+    from gpufit.devices.visible import alone
+
+    amd = Device(name="Radeon", source="amd-sysfs", index=2, vendor="AMD", uuid="4d2c")
+    assert alone(amd) == {"ROCR_VISIBLE_DEVICES": "2", "HIP_VISIBLE_DEVICES": "0"}
+    assert alone(Device(name="Arc", source="xpu-smi", index=1, vendor="Intel")) == {"ZE_AFFINITY_MASK": "1"}
+
+
+def test_measuring_runs_where_torch_has_cuda_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("accelerate", reason="measuring runs the real model and needs accelerate")
+    from gpufit.errors import UsageError
+
+    environ = {"GPUFIT_FAKE_GPU": "Intel Arc A770:16GiB:vendor=intel"}
+    with pytest.raises(UsageError, match="not on Intel Arc A770"):
+        measure("gpt2", random_weights=True, environ=environ)
