@@ -1,4 +1,4 @@
-"""Closed forms beside replays, case by case: the table docs/replay_matrix.csv and what it says in sum."""
+"""Closed forms beside replays, case by case: docs/replay_matrix.csv, docs/training_matrix.csv, what they say in sum."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from typing import Any
 from gpufit.errors import BadFile
 from gpufit.records import record
 
-COLUMNS = ("size", "model", "form", "dtype", "attention", "batch", "prompt", "new", "phase", "replayed_bytes",
+COLUMNS = ("size", "model", "form", "work", "dtype", "attention", "batch", "prompt", "new", "phase", "replayed_bytes",
            "closed_form_bytes", "torch", "transformers")  # fmt: skip
 
 
 @record
 class Case:
-    """One cell of the matrix. ``size`` is shrunken, shallow or full; ``prompt`` is cut where positions end sooner."""
+    """One cell of the matrix. ``size`` is shrunken, shallow or full; ``prompt`` is cut where positions end sooner.
+
+    ``work`` is inference, or what is trained and how: full, lora, either with "checkpointed" behind it; the prompt is
+    then the sequence and there are no new tokens.
+    """
 
     size: str
     model: str
@@ -26,11 +30,12 @@ class Case:
     prompt: int
     new: int
     batch: int
+    work: str = "inference"
 
     @property
     def key(self) -> tuple[Any, ...]:
         """What tells two cases apart, in the table's order."""
-        return self.size, self.model, self.dtype, self.attention, self.batch, self.prompt, self.new
+        return self.size, self.model, self.work, self.dtype, self.attention, self.batch, self.prompt, self.new
 
 
 @record
@@ -78,6 +83,7 @@ def _row(cells: dict[str, str]) -> MatrixRow:
         case=Case(
             size=cells["size"], model=cells["model"], dtype=cells["dtype"], attention=cells["attention"],
             prompt=int(cells["prompt"]), new=int(cells["new"]), batch=int(cells["batch"]),
+            work=cells["work"],
         ),
         form=cells["form"], phase=cells["phase"], replayed_bytes=int(cells["replayed_bytes"]),
         closed_form_bytes=int(form_bytes) if form_bytes else None, torch=cells["torch"],
@@ -92,7 +98,7 @@ def write_matrix(path: Path, rows: Iterable[MatrixRow]) -> None:
         writer.writerow(COLUMNS)
         for row in sorted(rows, key=lambda row: (row.case.key, row.phase)):
             c, form = row.case, row.closed_form_bytes
-            cell = (c.size, c.model, row.form, c.dtype, c.attention, c.batch, c.prompt, c.new, row.phase)
+            cell = (c.size, c.model, row.form, c.work, c.dtype, c.attention, c.batch, c.prompt, c.new, row.phase)
             known = "" if form is None else form
             writer.writerow((*cell, row.replayed_bytes, known, row.torch, row.transformers))
 

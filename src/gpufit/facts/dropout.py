@@ -45,11 +45,13 @@ _DEFAULTS = {
         _ALL,
     ),
     **dict.fromkeys(("t5", "mt5", "umt5"), Dropout(attention=True, hidden=True, activation=True, embedding=True)),
-    **dict.fromkeys(("bart", "mbart", "opt", "marian", "pegasus", "blenderbot"), _BART),
+    **dict.fromkeys(("bart", "mbart", "opt", "marian", "pegasus", "blenderbot", "blenderbot-small", "led"), _BART),
+    "m2m_100": _ALL,
 }
 _ONE_FOR_ALL = {"t5", "mt5", "umt5"}  # dropout_rate alone
 _EMBEDDING_AS_HIDDEN = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "deberta", "deberta-v2", "ernie",
-                        "distilbert", "mpnet", "bart", "mbart", "opt", "marian", "pegasus", "blenderbot"}  # fmt: skip
+                        "distilbert", "mpnet", "bart", "mbart", "opt", "marian", "pegasus", "blenderbot",
+                        "blenderbot-small", "led", "m2m_100"}  # fmt: skip
 
 
 def read_dropout(config: Config) -> Dropout:

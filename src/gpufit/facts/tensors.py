@@ -13,10 +13,12 @@ from typing import Literal
 
 from gpufit.records import derived, record
 
-Module = Literal["linear", "linear_kin", "conv1d", "embedding", "norm", "conv", "experts", "parameter", "buffer"]
+Module = Literal["linear", "linear_kin", "conv1d", "embedding", "norm", "conv", "experts", "parameter", "sines",
+                 "buffer"]  # fmt: skip
 """What owns the tensor. ``linear`` is exactly torch.nn.Linear, ``linear_kin`` a subclass of it (which loaders that ask
 for the exact class pass over), ``conv1d`` transformers' Conv1D (GPT-2);
-``experts`` is a fused 3-D parameter (experts, out, in); ``buffer`` is registered, saved or not."""
+``experts`` is a fused 3-D parameter (experts, out, in); ``sines`` a parameter that never learns; ``buffer`` is
+registered, saved or not."""
 
 Role = Literal[
     "embedding", "attention", "mlp", "experts", "router", "norm", "output", "mixer", "vision", "audio", "head", "stored"

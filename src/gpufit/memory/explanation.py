@@ -210,6 +210,7 @@ def _parts(
 
 _NO_MATRIX = {
     "embedding": "an embedding, not a linear layer", "norm": "a norm, not a linear layer",
+    "sines": "a table of sines, not a linear layer",
     "conv": "a convolution, not a linear layer", "parameter": "a bare parameter, not a linear layer",
 }  # fmt: skip
 

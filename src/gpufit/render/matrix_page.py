@@ -9,6 +9,8 @@ from gpufit.accuracy.matrix import MatrixRow, MatrixSummary, summarize
 BOUNDS = ("deepseek_v4",)
 """Forms that are upper bounds (``Phase.exact`` is False)."""
 
+_PHASES = ("encode", "prefill", "decode", "forward", "backward", "step")
+
 _UNVERIFIED = """
 ### What no GPU of ours has confirmed
 
@@ -60,10 +62,32 @@ def render_matrix(rows: Sequence[MatrixRow], missing: Sequence[tuple[str, str, s
     return [*lines, _UNVERIFIED]
 
 
+def render_training_matrix(rows: Sequence[MatrixRow]) -> list[str]:
+    """Lines of Markdown: training's closed forms beside replays of a whole step."""
+    if not rows:
+        return []
+    return [
+        "### Training steps",
+        "",
+        "`python benchmarks/training_matrix.py` does the same with a training step, forward and backward, on the bytes",
+        "above weights and adapters; `docs/training_matrix.csv` has every cell. Shrunken models train with SGD, which",
+        "keeps no states that would dilute a difference, full-size ones with AdamW, whose states and step count. A",
+        "replay runs under a dispatch mode, where autograd writes sums of gradients anew; so do the forms here.",
+        "Autocast has no replay: tensors without data have no such mode. Real steps on a CPU are held against the",
+        "forms in `tests/memory/training/test_real_steps.py`.",
+        "",
+        *_table("part", _parts(rows)),
+        "",
+        *_table("form", [s for form in sorted({r.form for r in rows}) if (s := _of(form, rows))]),
+    ]
+
+
 def _parts(rows: Sequence[MatrixRow]) -> list[MatrixSummary]:
     groups = [("all", rows)]
     groups += [(size, [r for r in rows if r.case.size == size]) for size in sorted({r.case.size for r in rows})]
-    groups += [(phase, [r for r in rows if r.phase == phase]) for phase in ("encode", "prefill", "decode", "train")]
+    groups += [(phase, [r for r in rows if r.phase == phase]) for phase in _PHASES]
+    works = sorted({r.case.work for r in rows} - {"inference"})
+    groups += [(work, [r for r in rows if r.case.work == work]) for work in works]
     groups += [(dtype, [r for r in rows if r.case.dtype == dtype]) for dtype in ("bf16", "fp16", "fp32")]
     groups += [(name, [r for r in rows if r.case.attention == name]) for name in ("sdpa", "eager")]
     return [summary for name, group in groups if (summary := summarize(name, group))]
@@ -86,4 +110,6 @@ def _table(heading: str, summaries: Sequence[MatrixSummary]) -> list[str]:
 
 def _where(row: MatrixRow) -> str:
     c = row.case
-    return f"{c.model}, {c.dtype}, {c.attention}, batch {c.batch}, {c.prompt} + {c.new}, {row.phase}"
+    if c.work == "inference":
+        return f"{c.model}, {c.dtype}, {c.attention}, batch {c.batch}, {c.prompt} + {c.new}, {row.phase}"
+    return f"{c.model}, {c.work}, {c.dtype}, {c.attention}, batch {c.batch} of {c.prompt}, {row.phase}"

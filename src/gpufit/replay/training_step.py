@@ -80,6 +80,8 @@ def prepare_for_training(model: Any, setup: TrainingSetup) -> Any:
     transformers 5.23.0, trainer.py: ``self.model.config.use_cache = self.args.use_cache``, which is False.
     """
     model.config.use_cache = False
+    if model.config.is_encoder_decoder and getattr(model.config, "decoder_start_token_id", None) is None:
+        model.config.decoder_start_token_id = 0  # labels are shifted behind it; which token it is weighs nothing
     if setup.kind == "lora":
         import peft
 

@@ -69,7 +69,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "jais2": _config("jais2", "Jais2ForCausalLM", _ROTARY),
     "cohere": _config("cohere", "CohereForCausalLM", _GROUPED),
     "cohere-normed": _config("cohere", "CohereForCausalLM", _GROUPED, use_qk_norm=True),
-    "cohere2": _config("cohere2", "Cohere2ForCausalLM", _GROUPED, num_hidden_layers=5, sliding_window=100),
+    "cohere2": _config("cohere2", "Cohere2ForCausalLM", _GROUPED, num_hidden_layers=4, sliding_window=100),
     "glm": _config("glm", "GlmForCausalLM", _GROUPED),
     "glm4": _config("glm4", "Glm4ForCausalLM", _GROUPED),
     "mixtral": _config("mixtral", "MixtralForCausalLM", _GROUPED, num_local_experts=5),
@@ -100,6 +100,9 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "falcon-new": _config("falcon", "FalconForCausalLM", _FALCON_NEW),
     "falcon-one-norm": _config("falcon", "FalconForCausalLM", _FALCON_NEW, num_ln_in_parallel_attn=1),
     "bart": _config("bart", "BartForConditionalGeneration", _BART),
+    "mbart": _config("mbart", "MBartForConditionalGeneration", _BART),
+    "pegasus": _config("pegasus", "PegasusForConditionalGeneration", _BART),
+    "marian": _config("marian", "MarianMTModel", _BART),
     "t5": _config("t5", "T5ForConditionalGeneration", _T5),
     "flan-t5": _config("t5", "T5ForConditionalGeneration", _T5, feed_forward_proj="gated-gelu"),
     "bert": _config("bert", "BertForSequenceClassification", _ROTARY),
@@ -118,7 +121,8 @@ _QUERY_VALUE = ("q_proj", "v_proj")
 _CHOSEN = {
     # where peft's own choice is every linear layer, or (Mixtral) fails with this release of transformers
     **dict.fromkeys(("olmo", "olmo2", "mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "granite", "granitemoe", "smollm3",
-                     "arcee", "nemotron", "jais2", "cohere", "cohere2", "glm", "glm4", "starcoder2"), _QUERY_VALUE),
+                     "arcee", "nemotron", "jais2", "cohere", "cohere2", "glm", "glm4", "starcoder2",
+                     "mbart", "pegasus", "marian"), _QUERY_VALUE),
     "phi3": ("qkv_proj",),
     "distilbert": ("q_lin", "v_lin"),
 }  # fmt: skip

@@ -197,6 +197,8 @@ def _positions(t: Tensors, side: Side, layout: Layout) -> None:
     rows = side.positions + layout.offset
     if layout.positions == "sine-buffer":
         t.buffer("embed_positions.weights", (rows, side.hidden), "fp32", role="embedding")
+    elif layout.positions == "sine-table":
+        t.add("embed_positions.weight", (rows, side.hidden), "sines", "embedding")
     else:
         t.embedding("embed_positions", rows, side.hidden)
 

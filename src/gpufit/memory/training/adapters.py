@@ -112,7 +112,7 @@ def saved_groups(architecture: Architecture, plan: TrainingPlan) -> tuple[Tensor
 
 
 def _parameters(architecture: Architecture) -> Iterator[TensorGroup]:
-    return (g for g in architecture.tensors.groups if g.module != "buffer" and not g.tied_to)
+    return (g for g in architecture.tensors.groups if g.module not in ("buffer", "sines") and not g.tied_to)
 
 
 def _is_saved(group: TensorGroup, names: tuple[str, ...]) -> bool:

@@ -277,7 +277,7 @@ def weights_by_name(architecture: Architecture, plan: TrainingPlan) -> dict[str,
         bytes_of = weighed.get(id(group))
         quantized = bytes_of is not None and bytes_of.quantized_copies > 0
         fp32 = (bytes_of is not None and bytes_of.stays_fp32) or (plan.kbit_prepare and not quantized)
-        trained = not adapters or id(group) in copied
+        trained = group.module != "sines" and (not adapters or id(group) in copied)
         found.setdefault(group.name, []).append(
             Weight(
                 group=group, dtype=group.dtype or ("fp32" if fp32 else plan.base_dtype), trained=trained,

@@ -1,4 +1,8 @@
-"""Encoder-decoders with learned positions: BART and mBART's kin (transformers 5.23.0, models/bart/modeling_bart.py)."""
+"""BART and its kin, which normalize after each half of a layer or before it (transformers 5.23.0).
+
+Mirrors models/{bart,mbart,pegasus,marian,m2m_100,blenderbot,blenderbot_small}/modeling_*.py. A norm at a stack's end
+tells those that normalize before.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,8 @@ from gpufit.memory.training.loss import token_loss
 from gpufit.memory.training.masks import causal_mask
 from gpufit.memory.training.modules import Model, Part
 from gpufit.memory.training.stack import run_layers
-from gpufit.memory.training.tape.ops import add, dropout, shift, size_of
-from gpufit.memory.training.tape.tensor import Tensor
+from gpufit.memory.training.tape.ops import add, clamp, dropout, scale, shift, size_of
+from gpufit.memory.training.tape.tensor import Shape, Tensor
 from gpufit.memory.training.tape.views import contiguous, reshape, transpose, view
 
 
@@ -24,7 +28,9 @@ def bart(model: Model) -> Tensor:
     encoded = model.part().run("model.encoder", _encoder, model, given.ids)
     hidden = model.part().run("model.decoder", _decoder, model, shifted, encoded)
     tape.ledger.enter("loss")
-    logits = shift(model.part().linear("lm_head", hidden))  # plus final_logits_bias, a buffer
+    logits = model.part().linear("lm_head", hidden)
+    if any(group.name == "final_logits_bias" for group in model.architecture.tensors.groups):
+        logits = shift(logits)  # a buffer
     model.logits_bytes = size_of(logits)
     return token_loss(logits, given.labels)
 
@@ -39,66 +45,103 @@ def _stack(model: Model, role: str) -> Stack:
 def _encoder(model: Model, ids: Tensor) -> Tensor:
     """BartEncoder.forward."""
     base, stack = model.part("model.encoder"), _stack(model, "encoder")
-    inputs_embeds = base.embedding("embed_tokens", ids, scaled=True)
-    embed_pos = base.embedding("embed_positions", model.tape.empty(ids.shape, "int64"))
-    return run_layers(
+    inputs_embeds = _words(base, ids)
+    embed_pos = _positions(base, ids.shape, inputs_embeds)
+    before = base.has("layer_norm.weight")
+    hidden = run_layers(
         model, "model.encoder.layers", ("full",) * stack.layers,
-        lambda part, _, x: _encoder_layer(part, stack, x), lambda: _begin(base, inputs_embeds, embed_pos),
+        lambda part, _, x: _encoder_layer(part, stack, before, x), lambda: _begin(base, inputs_embeds, embed_pos),
     )  # fmt: skip
+    return base.layer_norm("layer_norm", hidden) if before else hidden
+
+
+def _words(base: Part, ids: Tensor) -> Tensor:
+    """Words times a number: in the embedding's own class, or (Pegasus, Marian) by the stack."""
+    positions = base.model.find("model.encoder.embed_positions.weight", ())
+    if positions is not None and positions.group.module == "sines":
+        return scale(base.embedding("embed_tokens", ids))
+    return base.embedding("embed_tokens", ids, scaled=True)
+
+
+def _positions(base: Part, shape: Shape, words: Tensor) -> Tensor:
+    """A learned table, a frozen one of sines, or sines picked from a buffer for every token."""
+    ids = base.tape.empty(shape, "int64")
+    if base.has("embed_positions.weight"):
+        return base.embedding("embed_positions", ids)
+    return base.tape.empty(words.shape, words.dtype)
 
 
 def _begin(base: Part, words: Tensor, positions: Tensor) -> Tensor:
-    return dropout(base.layer_norm("layernorm_embedding", add(words, positions)), base.dropout.embedding)
+    hidden = add(words, positions)
+    if base.has("layernorm_embedding.weight"):
+        hidden = base.layer_norm("layernorm_embedding", hidden)
+    return dropout(hidden, base.dropout.embedding)
 
 
-def _encoder_layer(part: Part, stack: Stack, hidden: Tensor) -> Tensor:
-    """BartEncoderLayer.forward."""
+def _encoder_layer(part: Part, stack: Stack, before: bool, hidden: Tensor) -> Tensor:
+    """BartEncoderLayer.forward; MBartEncoderLayer.forward, which cuts infinities in fp16, where ``before``."""
     residual = hidden
+    if before:
+        hidden = part.layer_norm("self_attn_layer_norm", hidden)
     hidden, _ = part.run("self_attn", _attention, part.inside("self_attn"), stack, hidden, hidden, None, False)
     hidden = dropout(hidden, part.dropout.hidden)
     hidden = add(residual, hidden)
-    hidden = part.layer_norm("self_attn_layer_norm", hidden)
+    if not before:
+        hidden = part.layer_norm("self_attn_layer_norm", hidden)
     del residual  # which the code rebinds
-    return _feed_forward(part, hidden)
+    hidden = _feed_forward(part, before, hidden)
+    return clamp(hidden) if hidden.dtype == "fp16" and before else hidden
 
 
-def _feed_forward(part: Part, hidden: Tensor) -> Tensor:
+def _feed_forward(part: Part, before: bool, hidden: Tensor) -> Tensor:
     residual = hidden
+    if before:
+        hidden = part.layer_norm("final_layer_norm", hidden)
     hidden = activate("gelu", part.linear("fc1", hidden))
     hidden = dropout(hidden, part.dropout.activation)
     hidden = part.linear("fc2", hidden)
     hidden = dropout(hidden, part.dropout.hidden)
     hidden = add(residual, hidden)
-    return part.layer_norm("final_layer_norm", hidden)
+    return hidden if before else part.layer_norm("final_layer_norm", hidden)
 
 
 def _decoder(model: Model, ids: Tensor, encoded: Tensor) -> Tensor:
     """BartDecoder.forward."""
     base, stack = model.part("model.decoder"), _stack(model, "decoder")
-    inputs_embeds = base.embedding("embed_tokens", ids, scaled=True)
+    inputs_embeds = _words(base, ids)
     mask = causal_mask(model, inputs_embeds)
-    positions = base.embedding("embed_positions", model.tape.empty((1, ids.shape[1]), "int64"))
-    return run_layers(
+    positions = _positions(base, (1, ids.shape[1]), inputs_embeds)
+    before = base.has("layer_norm.weight")
+    hidden = run_layers(
         model, "model.decoder.layers", ("full",) * stack.layers,
-        lambda part, _, x: _decoder_layer(part, stack, x, mask, encoded),
+        lambda part, _, x: _decoder_layer(part, stack, before, x, mask, encoded),
         lambda: _begin(base, inputs_embeds, positions),
     )  # fmt: skip
+    return base.layer_norm("layer_norm", hidden) if before else hidden
 
 
-def _decoder_layer(part: Part, stack: Stack, hidden: Tensor, mask: Tensor | None, encoded: Tensor) -> Tensor:
-    """BartDecoderLayer.forward."""
+def _decoder_layer(
+    part: Part, stack: Stack, before: bool, hidden: Tensor, mask: Tensor | None, encoded: Tensor
+) -> Tensor:
+    """BartDecoderLayer.forward; MBartDecoderLayer.forward where ``before``."""
     residual = hidden
+    if before:
+        hidden = part.layer_norm("self_attn_layer_norm", hidden)
     hidden, _ = part.run("self_attn", _attention, part.inside("self_attn"), stack, hidden, hidden, mask, True)
     hidden = dropout(hidden, part.dropout.hidden)
     hidden = add(residual, hidden)
-    hidden = part.layer_norm("self_attn_layer_norm", hidden)
+    if not before:
+        hidden = part.layer_norm("self_attn_layer_norm", hidden)
     residual = hidden
+    if before:
+        hidden = part.layer_norm("encoder_attn_layer_norm", hidden)
     hidden, _ = part.run("encoder_attn", _attention, part.inside("encoder_attn"), stack, hidden, encoded, None, False)
     hidden = dropout(hidden, part.dropout.hidden)
     hidden = add(residual, hidden)
-    hidden = part.layer_norm("encoder_attn_layer_norm", hidden)
+    if not before:
+        hidden = part.layer_norm("encoder_attn_layer_norm", hidden)
     del residual
-    return _feed_forward(part, hidden)
+    return _feed_forward(part, before, hidden)
 
 
 def _attention(part: Part, stack: Stack, hidden: Tensor, states: Tensor, mask: Tensor | None, causal: bool) -> Attended:

@@ -45,14 +45,16 @@ def t5(model: Model) -> Tensor:
     given = make_inputs(model, (plan.micro_batch, length))
     encoded = model.part().run("encoder", _stack, model, "encoder", given.ids, None)
     shifted = tape.empty((plan.micro_batch, length), "int64")
-    hidden = model.part().run("decoder", _stack, model, "decoder", shifted, encoded)
+    hidden = outputs = model.part().run("decoder", _stack, model, "decoder", shifted, encoded)
     tape.ledger.enter("loss")
     head = model.find("lm_head.weight", ())
     if head is not None and head.group.tied_to:  # config.scale_decoder_outputs
         hidden = scale(hidden)
     logits = model.part().linear("lm_head", hidden)
     model.logits_bytes = size_of(logits)
-    return token_loss(logits, given.labels)
+    loss = token_loss(logits, given.labels)
+    del outputs  # the code names them until here, before and after they are scaled
+    return loss
 
 
 def _stack(model: Model, role: str, ids: Tensor, encoded: Tensor | None) -> Tensor:
@@ -141,7 +143,7 @@ def _make_bias(part: Part, heads: int, tokens: int, keys: int, dtype: str) -> Te
     if not part.has("relative_attention_bias.weight"):
         zeros = tape.empty((1, heads, tokens, keys), dtype)
         if tape.recording and part.model.plan.checkpointing != "none":
-            tape.leaf(zeros)
+            tape.leaf(zeros, kept=tape.running_ahead)
         return zeros
     values = part.embedding("relative_attention_bias", _buckets(tape, tokens, keys))
     return unsqueeze(permute(values, 2, 0, 1), 0)
@@ -173,9 +175,8 @@ def _eager(
 
 def _sdpa(part: Part, query: Tensor, key: Tensor, value: Tensor, bias: Tensor, causal: bool) -> Tensor:
     """sdpa_attention.py, create_position_bias_mask: the bias, cut to the past where causal, is the kernel's mask."""
-    if causal:
-        bias = where(part.tape.empty((1, 1, *bias.shape[-2:]), "bool"), bias)
-    output = scaled_dot_product(part, query, key, value, contiguous(bias), causal=False)
+    mask = contiguous(where(part.tape.empty((1, 1, *bias.shape[-2:]), "bool"), bias) if causal else bias)
+    output = scaled_dot_product(part, query, key, value, mask, causal=False)
     return contiguous(transpose(output, 1, 2))
 
 

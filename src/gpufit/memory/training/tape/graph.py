@@ -113,6 +113,7 @@ class Tape:
         self.recomputed_bytes = 0  # the most that one checkpoint brought back
         self.kept: list[Node] = []  # leaves that something holds until the backward pass is over
         self._number = 0
+        self._leaves: list[Leaf] = []
         self._frame: Frame | None = None  # of the checkpoint whose forward runs
         self._recomputing: Frame | None = None
         self._remade = 0
@@ -163,10 +164,12 @@ class Tape:
             else:
                 node.saved.append(tensor.alias())
 
-    def leaf(self, tensor: Tensor, name: str = "leaf") -> None:
-        """``tensor.requires_grad = True``: it and its gradient live as long as the graph."""
+    def leaf(self, tensor: Tensor, name: str = "leaf", *, kept: bool = False) -> None:
+        """``tensor.requires_grad = True``: lives with its readers; ``kept``: as long as torch keeps all nodes."""
         tensor.node = made = Leaf(name, accumulates=False)
         made.held = tensor.alias()
+        if kept:
+            self._leaves.append(made)
 
     def attach(self, node: Node | None, *outputs: Tensor) -> None:
         """Give outputs their history."""
