@@ -98,8 +98,12 @@ def prepare_for_training(model: Any, setup: TrainingSetup) -> Any:
 
 
 def make_optimizer(model: torch.nn.Module, name: Optimizer) -> Any:
-    """The optimizer over what is trained, with the implementation CUDA would choose (torch.optim: foreach)."""
+    """The optimizer over what is trained, with the implementation CUDA would choose (torch.optim: foreach).
+
+    Adafactor is the Trainer's, with its arguments (transformers 5.23.0, trainer_optimizer.py, _get_adafactor).
+    """
     import torch
+    from transformers.optimization import Adafactor
 
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     makers: dict[Optimizer, Callable[[], Any]] = {
@@ -108,7 +112,7 @@ def make_optimizer(model: torch.nn.Module, name: Optimizer) -> Any:
         "adamw-loop": lambda: torch.optim.AdamW(trained, foreach=False),
         "sgd": lambda: torch.optim.SGD(trained, lr=1e-3, foreach=True),
         "sgd-momentum": lambda: torch.optim.SGD(trained, lr=1e-3, momentum=0.9, foreach=True),
-        "adafactor": lambda: torch.optim.Adafactor(trained, foreach=False),
+        "adafactor": lambda: Adafactor(trained, lr=1e-3, scale_parameter=False, relative_step=False),
     }
     return makers[name]()
 
