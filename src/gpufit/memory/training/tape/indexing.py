@@ -17,7 +17,9 @@ def gather(x: Tensor, index: Tensor) -> Tensor:
     def back(node: Node, grads: Gradients) -> Gradients:
         g = only(grads)
         kept, _ = g.tape.saved(node)
-        return (g.tape.empty(kept.shape, g.dtype),)
+        zeros = g.tape.empty(kept.shape, g.dtype)
+        # TensorAdvancedIndexing.cpp, gather_backward: under a dispatch mode scatter_add writes anew, else in place
+        return (zeros if g.tape.sums_in_place else like(zeros),)
 
     node = x.tape.node("gather", (x,), back)
     x.tape.save(node, x, index)
