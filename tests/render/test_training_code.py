@@ -46,3 +46,43 @@ def test_the_files_load_in_accelerate(sharding: Sharding, tmp_path: Path) -> Non
         config = plugin.HfDeepSpeedConfig(json.loads((tmp_path / "deepspeed.json").read_text(encoding="utf-8")))
         assert config.get_value("zero_optimization.stage") == int(sharding[-1])
         assert config.is_zero3() == (sharding == "zero3")
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (TrainingRequest(train="lora", checkpointing="selective"), '"every_n_layers": 2'),
+        (TrainingRequest(train="lora", dora=True, modules_to_save="lm_head"), "modules_to_save=['lm_head']"),
+        (TrainingRequest(train="full", optimizer="adamw-loop"), '"foreach": False'),
+        (TrainingRequest(train="full", optimizer="galore"), 'optim_target_modules="all-linear"'),
+        (TrainingRequest(train="full", packing=True), "filled to exactly that length"),
+    ],
+)
+def test_every_choice_is_in_the_program(request_: TrainingRequest, said: str) -> None:
+    text = render_training_code(check_training("tinyllama-1.1b", request_, vram="400GB"))
+    compile(text, "train.py", "exec")
+    assert said in text
+
+
+def test_checkpoints_under_fsdp_are_asked_for_in_one_place() -> None:
+    """transformers 5.23.0, trainer.py: FSDP's own and the Trainer's "can't both be set to True"."""
+    for checkpointing, theirs in (("full", True), ("selective", False), ("none", False)):
+        request = TrainingRequest(train="full", sharding="fsdp2", checkpointing=checkpointing)
+        text = render_training_code(check_training("tinyllama-1.1b", request, gpu="a100-80gbx2"))
+        assert f"fsdp_activation_checkpointing: {str(theirs).lower()}" in text
+        assert ("checkpointing=True" in text) == (checkpointing == "selective")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_trainer_takes_the_printed_arguments(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="needs transformers")
+    pytest.importorskip("accelerate", reason="needs accelerate")
+    for optimizer in ("sgd-momentum", "adafactor", "adamw-fused"):
+        request = TrainingRequest(train="full", optimizer=optimizer, checkpointing="selective")
+        text = render_training_code(check_training("tinyllama-1.1b", request, vram="400GB"))
+        start, end = text.index("args = TrainingArguments("), text.index("trainer = ")
+        names = {"TrainingArguments": transformers.TrainingArguments}
+        exec(text[start:end].replace('"out"', repr(str(tmp_path))), names)
+        kind, given = transformers.Trainer.get_optimizer_cls_and_kwargs(names["args"])
+        assert kind.__name__ == {"sgd-momentum": "SGD", "adafactor": "Adafactor", "adamw-fused": "AdamW"}[optimizer]
+        assert given.get("momentum") == (0.9 if optimizer == "sgd-momentum" else None)

@@ -7,7 +7,7 @@ from gpufit.memory.training.optimizers import TRAINER_NAMES
 from gpufit.memory.training.plan import ALL_LINEAR, TrainingPlan
 from gpufit.memory.workload import Workload
 from gpufit.render.code import ATTENTION, auto_class, quantization_arguments
-from gpufit.render.training_config import accelerate_config, deepspeed_config
+from gpufit.render.training_config import accelerate_config, deepspeed_config, wraps_checkpoints
 from gpufit.units import format_gib
 from gpufit.verdict.check import Subject
 from gpufit.verdict.training import TrainingCheck
@@ -54,12 +54,16 @@ def training_program(subject: Subject, plan: TrainingPlan) -> str:
         ")",
     ]
     if plan.kbit_prepare:
-        checkpointing = plan.checkpointing != "none"
+        checkpointing = plan.checkpointing != "none" and not wraps_checkpoints(plan)
         lines.append(f"model = prepare_model_for_kbit_training(model, use_gradient_checkpointing={checkpointing})")
     if plan.trains_adapters:
         lines += _adapters(subject, plan, model_class)
-    lines += ["", *_arguments(plan), "trainer = Trainer(model=model, args=args, train_dataset=train_dataset)"]
-    lines.append("trainer.train()  # train_dataset: your tokenized sequences of at most that length")
+    given = "model=model, args=args, train_dataset=train_dataset"
+    if plan.optimizer == "adamw-loop":  # of optim_args the Trainer hands nothing to torch's AdamW
+        given += ', optimizer_cls_and_kwargs=(torch.optim.AdamW, {"lr": args.learning_rate, "foreach": False})'
+    lines += ["", *_arguments(plan), f"trainer = Trainer({given})"]
+    length = "filled to exactly that length, without padding" if plan.packing else "of at most that length"
+    lines.append(f"trainer.train()  # train_dataset: your tokenized sequences {length}")
     return "\n".join(lines) + "\n"
 
 
@@ -101,14 +105,14 @@ def _arguments(plan: TrainingPlan) -> list[str]:
     ]
     if plan.autocast:
         lines.append(f"    {plan.compute_dtype}=True,")
-    if plan.checkpointing != "none":
+    if plan.checkpointing == "selective":  # transformers 5.23.0, modeling_utils.py, activation_checkpointing_enable
+        lines.append('    activation_checkpointing=True, activation_checkpointing_kwargs={"every_n_layers": 2},')
+    elif plan.checkpointing == "full" and not wraps_checkpoints(plan):
         lines.append("    gradient_checkpointing=True,")
-    if plan.optimizer == "adamw-loop":
-        lines.append('    optim_args="foreach=False",')
     if plan.optimizer == "sgd-momentum":
         lines.append('    optim_args="momentum=0.9",')
     if plan.optimizer == "galore":
-        lines.append(f'    optim_target_modules=["attn", "mlp"], optim_args="rank={plan.galore_rank}",')
+        lines.append(f'    optim_target_modules="all-linear", optim_args="rank={plan.galore_rank}",')
     if plan.loss != "full":
         lines.append("    use_liger_kernel=True,  # the linear layer and the loss in one kernel, in pieces")
     return [*lines, ")"]

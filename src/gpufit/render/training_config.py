@@ -40,6 +40,14 @@ def accelerate_config(plan: TrainingPlan) -> str:
     return "\n".join(lines) + "\n"
 
 
+def wraps_checkpoints(plan: TrainingPlan) -> bool:
+    """Whether FSDP's configuration asks for checkpoints of every block: the Trainer takes them from one place alone.
+
+    Source: transformers 5.23.0, trainer.py, "can't both be set to True".
+    """
+    return plan.gpus > 1 and plan.sharding.startswith("fsdp") and plan.checkpointing == "full"
+
+
 def _mixed(plan: TrainingPlan) -> str:
     return _MIXED.get(plan.precision, "'no'")
 
@@ -53,7 +61,7 @@ def _fsdp(plan: TrainingPlan) -> list[str]:
         f"  fsdp_offload_params: {str(plan.offload != 'none').lower()}",
         "  fsdp_cpu_ram_efficient_loading: true",
         "  fsdp_state_dict_type: SHARDED_STATE_DICT",
-        f"  fsdp_activation_checkpointing: {str(plan.checkpointing != 'none').lower()}",
+        f"  fsdp_activation_checkpointing: {str(wraps_checkpoints(plan)).lower()}",
     ]
     if version == "1":
         lines += [

@@ -112,7 +112,7 @@ def make_optimizer(model: torch.nn.Module, name: Optimizer) -> Any:
         "adamw-loop": lambda: torch.optim.AdamW(trained, foreach=False),
         "sgd": lambda: torch.optim.SGD(trained, lr=1e-3, foreach=True),
         "sgd-momentum": lambda: torch.optim.SGD(trained, lr=1e-3, momentum=0.9, foreach=True),
-        "adafactor": lambda: Adafactor(trained, lr=1e-3, scale_parameter=False, relative_step=False),
+        "adafactor": lambda: Adafactor(trained, lr=1e-3, scale_parameter=False, relative_step=False),  # type: ignore[no-untyped-call, unused-ignore]
     }
     return makers[name]()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from gpufit.memory.training.plan import Method, Optimizer
+from gpufit.memory.training.plan import Method, Optimizer, TrainingPlan
 
 OPTIMIZERS: dict[Optimizer, str] = {
     "adamw-foreach": "adamw", "adamw-loop": "adamw-loop", "adamw-fused": "adamw-fused", "sgd": "sgd",
@@ -34,31 +34,63 @@ class Seen(NamedTuple):
 
 def real_steps(raw: dict[str, Any], *, tokens: int, batch: int, targets: Any = None) -> Iterator[Seen]:
     """Every combination, on random weights in fp32."""
+    import peft
+
+    model = _model(raw)
+    yield from _of_method(model, model, "full", tokens, batch)
+    names = list(targets) if isinstance(targets, tuple) else targets
+    adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules=names))
+    yield from _of_method(model, adapted, "lora", tokens, batch)
+
+
+def real_phases(raw: dict[str, Any], plan: TrainingPlan) -> dict[str, int]:
+    """One plan's phases, with what peft and checkpoints in every second layer do."""
+    import peft
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    base = model = _model(raw)
+    if plan.trains_adapters:
+        config = peft.LoraConfig(
+            target_modules=list(plan.lora_targets) if plan.lora_targets else None, use_dora=plan.dora,
+            modules_to_save=list(plan.modules_to_save) or None,
+        )  # fmt: skip
+        model = peft.get_peft_model(base, config)
+    model.train()
+    if plan.checkpointing != "none":
+        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if plan.checkpointing == "selective":
+        for layer in [part for part in base.modules() if isinstance(part, GradientCheckpointingLayer)][1::2]:
+            layer.gradient_checkpointing = False
+    held = _held(model)
+    passes = _passes(model, plan.seq, plan.micro_batch)
+    states, step = _step(model, OPTIMIZERS[plan.optimizer])
+    return {name: held + states + above for name, above in (*passes.items(), ("step", step))}
+
+
+def _model(raw: dict[str, Any]) -> Any:
+    """Random weights in fp32, one thread: tensors are small, and more threads wait for each other."""
     import torch
     import transformers
 
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
     settings = {key: value for key, value in raw.items() if key not in ("model_type", "architectures")}
     config = transformers.AutoConfig.for_model(raw["model_type"], **settings)
-    torch.manual_seed(0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # tensors are small: more threads wait for each other
     model = getattr(transformers, raw["architectures"][0])._from_config(config, attn_implementation="eager")
     model.config.use_cache = False
-    yield from _of_method(model, model, "full", tokens, batch)
-    import peft
+    return model
 
-    names = list(targets) if isinstance(targets, tuple) else targets
-    yield from _of_method(
-        model, peft.get_peft_model(model, peft.LoraConfig(target_modules=names)), "lora", tokens, batch
-    )
-    torch.set_num_threads(threads)
+
+def _held(model: Any) -> int:
+    from gpufit.replay.run import resident_tensors
+
+    storages = [tensor.untyped_storage() for _, tensor in resident_tensors(model)]
+    return sum({storage._cdata: storage.nbytes() for storage in storages}.values())
 
 
 def _of_method(base: Any, model: Any, method: Method, tokens: int, batch: int) -> Iterator[Seen]:
-    from gpufit.replay.run import resident_tensors
-
     model.train()
-    held = sum({t.untyped_storage()._cdata: t.untyped_storage().nbytes() for _, t in resident_tensors(model)}.values())
+    held = _held(model)
     for checkpointing in (False, True):
         if checkpointing:
             base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

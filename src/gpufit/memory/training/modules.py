@@ -15,6 +15,7 @@ from gpufit.facts.architecture import Architecture
 from gpufit.facts.dtypes import DTYPE_BYTES
 from gpufit.facts.tensors import TensorGroup
 from gpufit.memory.training.adapters import saved_groups, targeted_groups
+from gpufit.memory.training.dora import dora_update
 from gpufit.memory.training.plan import TrainingPlan
 from gpufit.memory.training.quantized import multiply_4bit, multiply_8bit
 from gpufit.memory.training.tape.graph import Parameter, Tape
@@ -190,15 +191,30 @@ class Part:
         bare = found.quantized and self.tape.autocast is not None
         low = self.model.added(f"{self._prefix}{name}.lora_A", self.index, (plan.lora_r, shape[-1]), dtype)
         high = self.model.added(f"{self._prefix}{name}.lora_B", self.index, (shape[-2], plan.lora_r), dtype)
-        given = x if bare else cast(x, dtype)
-        update = scale(
-            self._adapter("lora_B", self._adapter("lora_A", dropout(given, plan.lora_dropout), low), high)
-        )  # fmt: skip
+        given = dropout(x if bare else cast(x, dtype), plan.lora_dropout)
+
+        def adapters(y: Tensor) -> Tensor:
+            return self._adapter("lora_B", self._adapter("lora_A", y, low), high)
+
+        if plan.dora:
+            magnitude = self.model.added(f"{self._prefix}{name}.lora_magnitude_vector", self.index, shape[-2:-1], dtype)
+            biased = self.optional(f"{name}.bias") is not None
+            update = dora_update(given, adapters, self._whole(found), magnitude, result, biased=biased)
+        else:
+            update = scale(adapters(given))
         if found.quantized and not bare:
             update = cast(update, base)
         result = add(result, update)
         del update
         return result if found.quantized else cast(result, base)
+
+    def _whole(self, found: Weight) -> Tensor:
+        """The base weight as (outputs, inputs): itself, or what dequantize_module_weight writes out."""
+        shape = found.group.shape[-2:]
+        outputs, inputs = shape[::-1] if found.group.module == "conv1d" else shape
+        if found.quantized:
+            return self.tape.empty((outputs, inputs), self.model.plan.compute_dtype)
+        return self.model.tensor(found, self.index).alias((outputs, inputs))
 
     def _adapter(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
         with self.tape.ledger.inside(name):

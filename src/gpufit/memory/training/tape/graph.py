@@ -108,6 +108,7 @@ class Tape:
         self.sums_in_place = sums_in_place
         self.accumulates = accumulates
         self.recording = True
+        self.packing = False  # a checkpoint's forward runs, in which no node holds what it saves
         self.autocast: str | None = None
         self.cast_weights: dict[int, Tensor] = {}
         self.recomputed_bytes = 0  # the most that one checkpoint brought back
@@ -203,10 +204,11 @@ class Tape:
                 self.ledger.module = outer
 
         frame = self._frame = Frame(again)
+        self.packing = True
         try:
             return block(*inputs)
         finally:
-            self._frame = None
+            self._frame, self.packing = None, False
             del frame
 
     def _recompute(self, frame: Frame) -> None:
