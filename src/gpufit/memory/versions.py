@@ -26,16 +26,27 @@ class Rule:
 
 
 AWQ_PARTIAL_SUMS = 8
-_LLAMA_LIKE = frozenset({"llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "phi", "phi3", "gemma", "stablelm"})
+_FLOATED = frozenset({"llama", "mixtral", "qwen2", "qwen2_moe", "phi", "phi3", "gemma", "gemma2", "cohere", "nemotron",
+                      "olmo", "olmoe", "jamba"})  # fmt: skip
 RULES: tuple[Rule, ...] = (
     Rule(name="all logits", until=(4, 45), source="models/*/modeling_*.py: num_logits_to_keep comes with 4.45"),
-    Rule(name="fp32 logits", until=(4, 48), models=_LLAMA_LIKE,
-         source="models/llama/modeling_llama.py: logits = logits.float(); there in 4.45.2, gone in 4.48.3"),
+    Rule(name="fp32 logits", until=(4, 46), models=_FLOATED,
+         source="models/llama/modeling_llama.py 4.45.2:1219, logits = logits.float(); gone in 4.46.3"),
+    Rule(name="fp32 logits", until=(4, 47), models=frozenset({"starcoder2"}),
+         source="models/starcoder2/modeling_starcoder2.py: there in 4.46.3, gone in 4.47.1"),
+    Rule(name="fp32 logits", until=(4, 48), models=frozenset({"mistral", "granite"}),
+         source="models/mistral/modeling_mistral.py: there in 4.47.1, gone in 4.48.3"),
+    Rule(name="loss in the logits' format", until=(4, 48, 2),
+         models=frozenset({"gpt_bigcode", "gpt2", "opt", "bloom", "falcon"}),
+         source="models/gpt_bigcode/modeling_gpt_bigcode.py 4.48.1:1182-1186, CrossEntropyLoss of shifted logits; "
+                "4.48.3 calls self.loss_function, which takes them in fp32"),
+    Rule(name="loss in the logits' format", until=(4, 49), models=frozenset({"gpt_neox"}),
+         source="models/gpt_neox/modeling_gpt_neox.py: so in 4.48.3, self.loss_function in 4.49.0"),
     Rule(name="shifted logits", until=(4, 49),
-         source="loss/loss_utils.py: shift_logits = logits[..., :-1, :].contiguous(), there in 4.48; later the labels "
-                "are padded instead"),
-    Rule(name="repeated keys", until=(4, 53),
-         source="integrations/sdpa_attention.py: repeat_kv in every case; use_gqa_in_sdpa comes later"),
+         source="loss/loss_utils.py 4.48.3:39, shift_logits = logits[..., :-1, :].contiguous(); 4.49.0:39 pads the "
+                "labels instead"),
+    Rule(name="repeated keys", until=(4, 54),
+         source="integrations/sdpa_attention.py 4.53.0:41, repeat_kv in every case; 4.54.1:27, use_gqa_in_sdpa"),
     Rule(name="repeated keys, flash", until=(4, 48), models=frozenset({"mistral", "mixtral", "phi3", "qwen2",
          "starcoder2"}),
          source="models/mistral/modeling_mistral.py, MistralFlashAttention2: repeat_kv, there in 4.45.2; Llama and "

@@ -17,10 +17,11 @@ from gpufit.memory.versions import holds
 def causal_loss(part: Part, logits: Tensor, labels: Tensor) -> Tensor:
     """ForCausalLMLoss: fp32 logits, labels padded by one and shifted; older releases shift a copy of the logits."""
     tape, plan = logits.tape, part.model.plan
-    logits = cast(logits, "fp32")
     batch, tokens = labels.shape
     model_type = part.model.architecture.model_type
-    if plan.library_version is not None and holds("shifted logits", plan.library_version, model_type):
+    if not holds("loss in the logits' format", plan.library_version, model_type):
+        logits = cast(logits, "fp32")
+    if holds("shifted logits", plan.library_version, model_type):
         shifted_logits = contiguous(narrow(logits, 1, tokens - 1))
         rows = view(shifted_logits, -1, logits.shape[-1])
         return _rows_loss(part, rows, tape.empty((batch * (tokens - 1),), "int64"))
@@ -53,7 +54,8 @@ def fused_linear_loss(part: Part, hidden: Tensor, weight: Tensor, labels: Tensor
     """The output layer and its loss in one: logits in chunks, each turned into gradients at once, none kept.
 
     Rows a chunk: the next power of two of rows / ceil(vocabulary / width), so that a chunk is about as large as the
-    hidden states. Source: liger_kernel 0.5, ops/fused_linear_cross_entropy.py, fused_linear_cross_entropy_forward.
+    hidden states. Source: liger-kernel 0.8.5, ops/fused_linear_cross_entropy.py:103-105 (0.4.2:45-48 is the same, with
+    an fp32 copy of each chunk that fms-acceleration still makes).
     """
     tape = hidden.tape
     width, inner = weight.shape
@@ -66,7 +68,8 @@ def fused_linear_loss(part: Part, hidden: Tensor, weight: Tensor, labels: Tensor
         made.append(tape.empty(weight.shape, weight.dtype))
     loss = tape.empty((rows,), "fp32")
     logits = tape.empty((min(chunk, rows), width), hidden.dtype)
-    del logits
+    copy = tape.empty(logits.shape, "fp32") if part.model.plan.fused_kernels == "fms" else None
+    del logits, copy
     tape.save(node, *made)
     tape.attach(node, loss)
     return loss
