@@ -276,12 +276,10 @@ class Tape:
         """Hand each root its gradient and walk back from there; ``scoped`` names the stretches of the way."""
         ledger = self.ledger
         starts, buffers = _seeded(roots)
-        roots = ()
         waiting = _dependencies(starts)
         ready = [(-start.number, 0, start) for start in starts if not waiting[id(start)]]
         heapify(ready)
-        starts.clear()
-        pushed, scope = 0, ""
+        pushed, scope, roots, starts = 0, "", (), []
         while ready:
             node = heappop(ready)[2]
             grads = buffers.pop(id(node), None)
