@@ -18,6 +18,7 @@ from gpufit.devices.contexts import contexts_path, keep_context, with_contexts
 from gpufit.devices.device import Device, DriverContext
 from gpufit.measure.readings import Measurement, Reading, Stage
 from gpufit.training import check_training
+from gpufit.verdict.listing import ListFilter
 from gpufit.verdict.training_plan import TrainingRequest
 
 MIB = 1 << 20
@@ -70,7 +71,7 @@ def test_training_takes_it_too(machine: dict[str, str]) -> None:
 
 def test_a_kept_list_is_not_believed_for_another_context(machine: dict[str, str], capsys: Any) -> None:
     def process_of_gpt2() -> int:
-        rows = gpufit.api.list_models(fits=True, context=512, environ=machine)
+        rows = gpufit.api.list_models(fits=True, context=512, filters=ListFilter(family="GPT-2"), environ=machine)
         return next(row.option.process.likely_bytes for row in rows if row.entry.name == "gpt2" and row.option)
 
     first = process_of_gpt2()
@@ -78,9 +79,9 @@ def test_a_kept_list_is_not_believed_for_another_context(machine: dict[str, str]
     keep_context(CARD, SEEN, machine)
     table = 141 * MIB
     assert process_of_gpt2() == first - table + 412 * MIB
-    assert main(["list", "--fits", "--task", "encoder"]) == 0
+    assert main(["list", "--fits", "--family", "GPT-2"]) == 0
     assert SAID in " ".join(capsys.readouterr().out.split())
-    assert main(["list", "--fits", "--task", "encoder", "--json"]) == 0
+    assert main(["list", "--fits", "--family", "GPT-2", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["driver_context"]["torch"] == "2.13.0+cu130"
     contexts_path(machine).unlink()
     assert process_of_gpt2() == first

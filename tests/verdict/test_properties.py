@@ -79,6 +79,9 @@ def test_more_prompt_or_batch_never_needs_less(name: str, w: Workload, tokens: i
     if name == "windowed":  # past the window the fp32 kernel changes: a mask rules enable_gqa's unfused path out
         tokens = min(tokens, max(0, 510 - w.context_tokens)) if w.context_tokens < 512 else tokens
         tokens = 0 if w.prompt_tokens < 512 <= w.prompt_tokens + tokens else tokens
+    if name == "t5":  # its biases are a mask, whose rows are copied where their length is no multiple of 8
+        w = replace(w, prompt_tokens=-(-w.prompt_tokens // 8) * 8)
+        tokens *= 8
     base = estimate(model(name), w).allocated.likely_bytes
     assert estimate(model(name), replace(w, prompt_tokens=w.prompt_tokens + tokens)).allocated.likely_bytes >= base
     assert estimate(model(name), replace(w, batch=w.batch + sequences)).allocated.likely_bytes >= base
