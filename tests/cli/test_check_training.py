@@ -119,3 +119,15 @@ def test_mistakes_are_one_sentence_and_exit_two(
 ) -> None:
     assert main(["check", "tinyllama-1.1b", "--vram", "16GB", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_adapters_on_fused_experts_are_counted_and_the_attention_alone_is_offered(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """54 GiB of merged experts beside 57 GiB of weights: too much for 80 GB; see memory/training/test_fused.py."""
+    asked = ["check", "qwen3-30b-a3b", "--gpu", "h100", "--train", "lora", "--micro-batch", "1", "--seq", "512"]
+    assert main(asked) == 1
+    text = " ".join(capsys.readouterr().out.split())
+    assert "all-linear is assumed, and peft wraps the fused experts too" in text
+    assert "adapters on the attention alone" in text
+    assert main([*asked, "--lora-targets", "q_proj,k_proj,v_proj,o_proj"]) == 0

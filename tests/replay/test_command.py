@@ -25,9 +25,11 @@ NAMED = {made: {"model_type": name, "architectures": [made], **raw} for name, ma
 MODELS = {
     "llama": SMALL["llama"] | {"torch_dtype": "bfloat16"},
     "qwen3_moe": TINY["qwen3_moe"],
+    "mixtral": TINY["mixtral"],
     "llava": NAMED["LlavaForConditionalGeneration"],
     "whisper": NAMED["WhisperForConditionalGeneration"],
 }
+KINDS = ("llama", "qwen3_moe", "llava", "whisper")
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -45,7 +47,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
-@pytest.mark.parametrize(("model", "options"), [*((model, ()) for model in MODELS), ("llava", ("--train", "lora"))])
+@pytest.mark.parametrize(("model", "options"), [*((model, ()) for model in KINDS), ("llava", ("--train", "lora"))])
 def test_the_json_of_every_kind_follows_the_schema(run: Run, model: str, options: tuple[str, ...]) -> None:
     jsonschema = pytest.importorskip("jsonschema", reason="the dev extra is not installed")
     if options:
@@ -62,6 +64,12 @@ def test_a_family_that_peft_does_not_know_has_adapters_on_all_linear_layers(run:
     assert "note: peft has no default targets for qwen3_moe; all-linear is assumed" in out
     # the fused experts too, as peft 0.21 reads the word; their adapters are folded into whole weights (baddbmm)
     assert "mlp.experts.base_layer" in out
+
+
+def test_a_choice_that_peft_looks_up_too_late_is_named_for_it(run: Run) -> None:
+    pytest.importorskip("peft", reason="adapters come from peft")
+    code, out, _ = run("mixtral", "--train", "lora")
+    assert (code, "all-linear" in out, "lora" in out, "experts.base_layer" in out) == (0, False, True, False)
 
 
 def test_what_was_assumed_is_said_and_what_the_card_cannot_compute(run: Run) -> None:

@@ -58,7 +58,9 @@ def parse_training(kind: str, *, optimizer: str, checkpointing: bool, lora_rank:
 
 
 def settle_targets(model: Any, setup: TrainingSetup) -> tuple[TrainingSetup, str]:
-    """The setup with adapters on all linear layers where peft has no choice for the family, and a note that says so.
+    """The setup with peft's choice for the family, or all linear layers where it has none, and a note that says so.
+
+    peft 0.21.2 itself looks its choice up too late for Mixtral (inject_adapter converts the empty targets first).
 
     Raises UsageError where peft is missing.
     """
@@ -68,8 +70,9 @@ def settle_targets(model: Any, setup: TrainingSetup) -> tuple[TrainingSetup, str
         from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as CHOICES
     except ImportError as problem:
         raise UsageError("adapters come from peft, which is missing", hint='pip install "gpufit[measure]"') from problem
-    if model.config.model_type in CHOICES:
-        return setup, ""
+    chosen = CHOICES.get(model.config.model_type)
+    if chosen is not None:
+        return replace(setup, lora_targets=chosen if isinstance(chosen, str) else tuple(chosen)), ""
     note = f"peft has no default targets for {model.config.model_type}; all-linear is assumed"
     return replace(setup, lora_targets="all-linear"), note
 

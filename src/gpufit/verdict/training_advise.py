@@ -10,6 +10,7 @@ from gpufit.facts.architecture import Architecture
 from gpufit.memory.ranges import Range
 from gpufit.memory.solve import LONGEST_SEARCHED_TOKENS, largest_within
 from gpufit.memory.training.estimate import TrainingEstimate, estimate_training
+from gpufit.memory.training.fused import ATTENTION_ALONE, wraps_experts
 from gpufit.memory.training.plan import ALL_LINEAR, LORA_DEFAULT_TARGETS, Precision, TrainingPlan
 from gpufit.records import record, replace
 from gpufit.verdict.budget import Budget, make_budget
@@ -137,6 +138,8 @@ class TrainingAdviser:
             )
         if plan.checkpointing != "full":
             yield "activation checkpointing", lambda p: replace(p, checkpointing="full")
+        if plan.trains_adapters and wraps_experts(self.architecture, plan):
+            yield "adapters on the attention alone", lambda p: replace(p, lora_targets=ATTENTION_ALONE)
         if plan.optimizer.startswith("adamw-") and plan.optimizer != "adamw-8bit" and self._can(EIGHT_BIT_CAPABILITY):
             yield "8-bit AdamW", lambda p: replace(p, optimizer="adamw-8bit")
         if plan.loss == "full" and self.architecture.task in ("causal-lm", "vision-language"):

@@ -8,6 +8,7 @@ from typing import TypeVar
 from gpufit.devices.device import Device
 from gpufit.errors import Unsupported, UsageError
 from gpufit.facts.architecture import Architecture
+from gpufit.memory.training.fused import fused_names
 from gpufit.memory.training.plan import (
     ALL_LINEAR,
     CHECKPOINTINGS,
@@ -212,7 +213,8 @@ def _plan_targets(
             raise UsageError("--lora-targets names no module", hint=f"use {ALL_LINEAR}, or names like q_proj,v_proj")
         return (ALL_LINEAR,) if names == (ALL_LINEAR,) else names
     if architecture.model_type not in LORA_DEFAULT_TARGETS:
-        note(f"peft has no default targets for {architecture.model_type}; {ALL_LINEAR} is assumed")
+        reach = ", and peft wraps the fused experts too" if fused_names(architecture.model_type) else ""
+        note(f"peft has no default targets for {architecture.model_type}; {ALL_LINEAR} is assumed{reach}")
         return (ALL_LINEAR,)
     return LORA_DEFAULT_TARGETS[architecture.model_type]
 

@@ -19,7 +19,8 @@ def training_differences(
     method: Literal["full", "lora"] = "full",
     checkpointing: bool = False,
     reentrant: bool = False,
-    targets: tuple[str, ...] | None = None,
+    targets: tuple[str, ...] | str | None = None,
+    rank: int = 8,
 ) -> dict[str, float]:
     """How far program and replay lie apart, in percent of the replay's bytes above weights, adapters and states.
 
@@ -31,13 +32,19 @@ def training_differences(
     from gpufit.replay.training_step import TrainingSetup
 
     plan = TrainingPlan(
-        method=method, micro_batch=batch, seq=tokens, precision=dtype, attention=attention, lora_targets=targets,
+        method=method, micro_batch=batch, seq=tokens, precision=dtype, attention=attention, lora_r=rank,
+        lora_targets=(targets,) if isinstance(targets, str) else targets,
         checkpointing="full" if checkpointing else "none", library_version="4.57.6" if reentrant else None,
     )  # fmt: skip
     step = micro_step(parse_config(raw), plan, sums_in_place=False)  # as under the replay's dispatch mode
     model = build_model(raw, dtype=dtype, attention=attention)
     setup = TrainingSetup(
-        kind=method, optimizer="sgd", checkpointing=checkpointing, reentrant=reentrant, lora_targets=targets
+        kind=method,
+        optimizer="sgd",
+        checkpointing=checkpointing,
+        reentrant=reentrant,
+        lora_targets=targets,
+        lora_rank=rank,
     )
     recording = record_training(model, setup, tokens=tokens, batch=batch)
     truth = {}

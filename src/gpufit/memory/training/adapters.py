@@ -11,6 +11,7 @@ from gpufit.errors import Unsupported
 from gpufit.facts.architecture import Architecture
 from gpufit.facts.dtypes import DTYPE_BYTES
 from gpufit.facts.tensors import Module, TensorGroup
+from gpufit.memory.training.fused import split_targets
 from gpufit.memory.training.plan import ALL_LINEAR, TrainingPlan
 from gpufit.memory.weights import round_allocation
 from gpufit.records import record
@@ -72,7 +73,7 @@ def trained_tensors(architecture: Architecture, plan: TrainingPlan) -> tuple[Tra
     if not plan.trains_adapters:
         return tuple(_whole(group, plan.base_dtype, group.name) for group in _parameters(architecture))
     dtype = plan.adapter_dtype or "fp32"  # peft 0.21.2, tuners_utils.py, cast_adapter_dtype: 16 bits become 32
-    found = [tensor for group in targeted_groups(architecture, plan) for tensor in _adapter(group, plan, dtype)]
+    found = [t for group, rank in targeted_groups(architecture, plan) for t in _adapter(group, plan, rank, dtype)]
     found += [_whole(group, plan.copied_dtype, group.name) for group in saved_groups(architecture, plan)]
     if not found:
         raise Unsupported(
@@ -82,18 +83,26 @@ def trained_tensors(architecture: Architecture, plan: TrainingPlan) -> tuple[Tra
     return tuple(found)
 
 
-def targeted_groups(architecture: Architecture, plan: TrainingPlan) -> tuple[TensorGroup, ...]:
-    """The weights whose modules carry adapters.
+def targeted_groups(architecture: Architecture, plan: TrainingPlan) -> tuple[tuple[TensorGroup, int], ...]:
+    """The weights that carry adapters, or whose modules do, and the rank of each.
 
     Names match as peft's do: the whole module name, its end after a dot, or a regular expression; ``all-linear`` takes
-    every nn.Linear and Conv1D but the output embedding. Fused experts are parameters, not modules, and have none.
+    every nn.Linear and Conv1D but the output embedding. Fused experts are parameters, not modules: ``fused`` says where
+    peft reaches them.
     Source: peft 0.21.2, tuners_utils.py, check_target_module_exists and _maybe_include_all_linear_layers.
     """
-    targets = plan.targets_for(architecture.model_type)
     output = architecture.tensors.output
+    plain = [g for g in architecture.tensors.groups if g.module in _LINEAR and g.name != output]
+    linear = frozenset(group.module_name.rpartition(".")[2] for group in plain)
+    targets, parameters = split_targets(architecture, plan, linear)
     found = []
     for group in architecture.tensors.groups:
-        if not group.name.endswith(".weight") or _is_saved(group, plan.modules_to_save):
+        if group.module == "buffer" or _is_saved(group, plan.modules_to_save):
+            continue
+        wrapped = next((parameters[name] for name in parameters if group.name.endswith("." + name)), 0)
+        if wrapped:
+            found.append((group, wrapped))
+        if wrapped or not group.name.endswith(".weight"):
             continue
         name = group.module_name
         if targets == (ALL_LINEAR,):
@@ -101,7 +110,7 @@ def targeted_groups(architecture: Architecture, plan: TrainingPlan) -> tuple[Ten
         else:
             matched = group.module in _LINEAR | {"embedding"} and any(_names(name, target) for target in targets)
         if matched and not (group.tied_to and group.module == "embedding"):
-            found.append(group)
+            found.append((group, plan.lora_r))
     return tuple(found)
 
 
@@ -136,8 +145,8 @@ def _whole(group: TensorGroup, dtype: str, name: str) -> Trained:
     )  # fmt: skip
 
 
-def _adapter(group: TensorGroup, plan: TrainingPlan, dtype: str) -> Iterator[Trained]:
-    """lora_A (r, in) and lora_B (out, r), for DoRA the magnitudes (out,).
+def _adapter(group: TensorGroup, plan: TrainingPlan, rank: int, dtype: str) -> Iterator[Trained]:
+    """lora_A (r, in) and lora_B (out, r), r for each of fused experts; for DoRA the magnitudes (out,).
 
     Source: peft 0.21.2, tuners/lora/layer.py, LoraLayer.update_layer; an embedding's are (r, rows) and (width, r).
     """
@@ -145,9 +154,11 @@ def _adapter(group: TensorGroup, plan: TrainingPlan, dtype: str) -> Iterator[Tra
     if group.module in ("conv1d", "embedding"):
         outputs, inputs = inputs, outputs
     blocks = len(group.indices[0]) if group.indices else 0
-    made = [("lora_A", (plan.lora_r, inputs)), ("lora_B", (outputs, plan.lora_r))]
+    ranks = rank * prod(group.shape[:-2])  # ParamWrapper.update_layer
+    made = [("lora_A", (ranks, inputs)), ("lora_B", (outputs, ranks))]
     shapes: list[tuple[str, tuple[int, ...]]] = [*made, ("lora_magnitude_vector", (outputs,))] if plan.dora else [*made]
+    owner = group.name.removesuffix(".weight")
     for part, shape in shapes:
         yield Trained(
-            name=f"{group.module_name}.{part}", shape=shape, copies=group.copies, dtype=dtype, blocks=blocks,
+            name=f"{owner}.{part}", shape=shape, copies=group.copies, dtype=dtype, blocks=blocks,
         )  # fmt: skip

@@ -11,10 +11,11 @@ from gpufit.records import record
 if TYPE_CHECKING:
     from gpufit.memory.training.modules import Model
 
-Group = Literal["attention", "mlp", "norms", "experts", "adapters", "dropout masks", "low-precision weights",
-                "embeddings", "residual stream", "loss"]  # fmt: skip
+Group = Literal["attention", "mlp", "norms", "experts", "merged experts", "adapters", "dropout masks",
+                "low-precision weights", "embeddings", "residual stream", "loss"]  # fmt: skip
 _NUMBERED = re.compile(r"\.(\d+)(?=\.|$)")
 _PARTS: tuple[tuple[str, Group], ...] = (
+    (r"merged", "merged experts"),
     (r"lora_|base_layer", "adapters"),
     (r"norm|ln_|LayerNorm|layer_norm", "norms"),
     (r"experts|router|block_sparse_moe", "experts"),

@@ -6,7 +6,8 @@ Shapes, biases, ties and number formats come from the inventory; whether a weigh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import prod
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from gpufit.facts.dtypes import DTYPE_BYTES
 from gpufit.facts.tensors import TensorGroup
 from gpufit.memory.training.adapters import saved_groups, targeted_groups
 from gpufit.memory.training.dora import dora_update
+from gpufit.memory.training.fused import ATTENTION_ALONE
 from gpufit.memory.training.plan import TrainingPlan
 from gpufit.memory.training.quantized import multiply_4bit, multiply_8bit
 from gpufit.memory.training.tape.graph import Parameter, Tape
@@ -33,12 +35,15 @@ Result = TypeVar("Result")
 
 @record
 class Weight:
-    """What is known of one tensor group while it trains: its format, whether it learns, adapters, quantization."""
+    """What is known of one tensor group while it trains: its format, whether it learns, quantization.
+
+    ``rank`` is that of its adapter, 0 where it has none.
+    """
 
     group: TensorGroup
     dtype: str
     trained: bool
-    adapted: bool
+    rank: int
     quantized: bool
 
 
@@ -57,6 +62,7 @@ class Model:
         self.weights = weights_by_name(architecture, plan)
         self.checkpoint_bytes = self.logits_bytes = 0
         self.repeats: dict[str, int] = {}  # a layer's path -> how many layers it stands for, if not one
+        self.stand_ins: dict[tuple[str, tuple[int, ...]], Callable[[], Tensor]] = {}  # for weights under a wrapper
         self._made: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
     def part(self, prefix: str = "", *index: int) -> Part:
@@ -94,8 +100,8 @@ class Model:
                 copies = prod(map(len, group.indices[1:]))
                 if weight.trained:
                     total += copies * group.elements * DTYPE_BYTES[weight.dtype]
-                if weight.adapted:
-                    total += copies * plan.lora_r * sum(group.shape[-2:]) * DTYPE_BYTES[plan.adapter_dtype or "fp32"]
+                ranks = weight.rank * prod(group.shape[:-2])
+                total += copies * ranks * sum(group.shape[-2:]) * DTYPE_BYTES[plan.adapter_dtype or "fp32"]
         return total
 
     def added(self, name: str, index: tuple[int, ...], shape: Shape, dtype: str) -> Tensor:
@@ -131,10 +137,41 @@ class Part:
 
     def weight(self, name: str) -> Tensor:
         """A tensor of this module."""
-        found = self.optional(name)
+        stand_in = self.model.stand_ins.get((self._prefix + name, self.index))
+        found = stand_in() if stand_in else self.optional(name)
         if found is None:
             raise self._unlike(name)
         return found
+
+    def adapted(self, name: str) -> bool:
+        """Whether that tensor carries an adapter."""
+        found = self.model.find(self._prefix + name, self.index)
+        return found is not None and found.rank > 0
+
+    def factors(self, name: str) -> tuple[Tensor, Tensor, int]:
+        """lora_A (r·experts, in) and lora_B (out, r·experts) of a tensor of this module, and r."""
+        found = self.model.find(self._prefix + name, self.index)
+        if found is None:
+            raise self._unlike(name)
+        if found.quantized:
+            raise Undecided(
+                f"how peft adapts quantized {name} is not known", hint=f"use --lora-targets {','.join(ATTENTION_ALONE)}"
+            )
+        *experts, outputs, inputs = found.group.shape
+        ranks, dtype = found.rank * prod(experts), self.model.plan.adapter_dtype or "fp32"
+        low = self.model.added(f"{self._prefix}{name}.lora_A", self.index, (ranks, inputs), dtype)
+        high = self.model.added(f"{self._prefix}{name}.lora_B", self.index, (outputs, ranks), dtype)
+        return low, high, found.rank
+
+    @contextmanager
+    def standing_in(self, name: str, stand_in: Callable[[], Tensor]) -> Iterator[None]:
+        """Let what a function makes stand for a tensor of this module."""
+        key = (self._prefix + name, self.index)
+        self.model.stand_ins[key] = stand_in
+        try:
+            yield
+        finally:
+            del self.model.stand_ins[key]
 
     def optional(self, name: str) -> Tensor | None:
         """... or None where it has none."""
@@ -154,7 +191,7 @@ class Part:
             found = self.model.find(f"{self._prefix}{name}.weight", self.index)
             if found is None:
                 raise self._unlike(name)
-            if not found.adapted:
+            if not found.rank:
                 return self._base(name, found, x, bias_apart)
             with self.tape.ledger.inside("base_layer"):
                 result = self._base(name, found, x, bias_apart)
@@ -272,7 +309,7 @@ def autocast_weight(tape: Tape, weight: Tensor) -> Tensor:
     """Under autocast a trained fp32 weight is cast once a forward pass (autocast_mode.cpp, cached_cast)."""
     if not tape.autocast or weight.dtype == tape.autocast:
         return weight
-    if weight.node is None or weight.dtype != "fp32":
+    if not isinstance(weight.node, Parameter) or weight.dtype != "fp32":
         return cast(weight, tape.autocast)
     made = tape.cast_weights.get(id(weight))
     if made is None:
@@ -283,7 +320,7 @@ def autocast_weight(tape: Tape, weight: Tensor) -> Tensor:
 def weights_by_name(architecture: Architecture, plan: TrainingPlan) -> dict[str, list[Weight]]:
     """Every tensor group by name, with what the plan makes of it."""
     adapters = plan.trains_adapters
-    adapted = {id(group) for group in targeted_groups(architecture, plan)} if adapters else set()
+    ranks = {id(group): rank for group, rank in targeted_groups(architecture, plan)} if adapters else {}
     copied = {id(group) for group in saved_groups(architecture, plan)} if adapters else set()
     weighed = {id(w.group): w for w in weigh_groups(architecture, plan.base_dtype, plan.quant)}
     found: dict[str, list[Weight]] = {}
@@ -297,7 +334,7 @@ def weights_by_name(architecture: Architecture, plan: TrainingPlan) -> dict[str,
         found.setdefault(group.name, []).append(
             Weight(
                 group=group, dtype=group.dtype or ("fp32" if fp32 else plan.base_dtype), trained=trained,
-                adapted=id(group) in adapted, quantized=quantized,
+                rank=ranks.get(id(group), 0), quantized=quantized,
             )
         )  # fmt: skip
     return found

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from gpufit.facts.architecture import Experts
 from gpufit.memory.training.activations import activate
+from gpufit.memory.training.blocks.wrapped import wrapped
 from gpufit.memory.training.modules import Part, autocast_input, autocast_weight
 from gpufit.memory.training.tape.ops import add, cast, from_result, mul, softmax
 from gpufit.memory.training.tape.products import grouped_mm, linear
 from gpufit.memory.training.tape.routing import sum_over, take, top
 from gpufit.memory.training.tape.tensor import Tensor
 from gpufit.memory.training.tape.views import reshape, split, unsqueeze, view
+
+_NESTED = ("down_proj", "gate_up_proj")  # _inject_parameters wraps them as the module names them, the last outermost
 
 
 def gated(part: Part, x: Tensor) -> Tensor:
@@ -29,8 +32,8 @@ def sparse_mlp(part: Part, x: Tensor) -> Tensor:
         return gated(part, x)
     rows = view(x, -1, x.shape[-1])
     shared = part.run("shared_expert", gated, part.inside("shared_expert"), rows) if experts.shared_width else None
-    scores, ids = part.run("gate", _route, part, experts, rows)
-    output = part.run("experts", _experts, part.inside("experts"), experts, rows, ids, scores)
+    scores, ids = part.run("gate", wrapped, part, ("gate.weight",), _route, experts, rows)
+    output = part.run("experts", wrapped, part.inside("experts"), _NESTED, _experts, experts, rows, ids, scores)
     if shared is not None:
         shared = mul(from_result(part.linear("shared_expert_gate", rows), "sigmoid"), shared)
         output = add(output, shared)

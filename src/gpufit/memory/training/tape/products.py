@@ -76,9 +76,12 @@ def _bmm_back(node: Node, grads: Gradients) -> Gradients:
     return mine, theirs
 
 
-def baddbmm(base: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """``base.baddbmm(x, y)`` with scalars: a bmm written over a broadcast base, which takes no gradient."""
-    node = x.tape.node("baddbmm", (x, y), _baddbmm_back)
+def baddbmm(base: Tensor, x: Tensor, y: Tensor, scaled: bool = True) -> Tensor:
+    """``base.baddbmm(x, y)``: a bmm written over a broadcast base, which takes no gradient; ``scaled``: alpha is not 1.
+
+    Source: derivatives.yaml, maybe_multiply: a gradient times one is not multiplied.
+    """
+    node = x.tape.node("baddbmm", (x, y), _baddbmm_back if scaled else _bmm_back)
     if node is not None:
         x.tape.save(node, x if node.needs(1) else None, y if node.needs(0) else None)
     out = x.tape.empty((x.shape[0], x.shape[1], y.shape[2]), x.dtype)
