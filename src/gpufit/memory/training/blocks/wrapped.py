@@ -32,9 +32,8 @@ def _within(
     if not names:
         return forward(part, *inputs)
     name, inner = names[0], names[1:]
+    # ParametrizationList.__init__ makes one sum more to see its shape and drops it: never the widest instant
     merge = _merger(part, name)
-    with part.tape.without_gradients():
-        merge()  # ParametrizationList.__init__ asks for it once, to see its shape
 
     def stand_in() -> Tensor:
         if name not in cache:
