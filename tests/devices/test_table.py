@@ -37,7 +37,7 @@ def test_a_card_has_the_drivers_own_total(name: str, total_bytes: int) -> None:
 
 @pytest.mark.parametrize(
     "spelling",
-    ["rtx-4090", "RTX 4090", "rtx4090", "RTX_4090", "GeForce RTX 4090", "NVIDIA GeForce RTX 4090", " rtx-4090 "],
+    ["rtx-4090", "RTX 4090", "rtx4090", "RTX_4090", "4090", "NVIDIA GeForce RTX 4090", " rtx-4090 "],
 )
 def test_every_spelling_is_one_card(spelling: str) -> None:
     assert find_gpu(spelling).name == "GeForce RTX 4090"
@@ -55,6 +55,9 @@ def test_every_spelling_is_one_card(spelling: str) -> None:
         ("mi300x", "Instinct MI300X", 1),
         ("mi300xx8", "Instinct MI300X", 8),
         ("mi250x", "Instinct MI250X", 1),
+        ("2x4090", "GeForce RTX 4090", 2),
+        ("1080 Ti x 4", "GeForce GTX 1080 Ti", 4),
+        ("7900 xtx", "Radeon RX 7900 XTX", 1),
     ],
 )
 def test_a_count_stands_before_or_after_the_name(text: str, name: str, count: int) -> None:
@@ -93,7 +96,7 @@ def test_an_unknown_name_is_an_error_with_a_short_message(text: str) -> None:
 
 def test_a_near_miss_names_the_card_meant() -> None:
     with pytest.raises(UnknownName) as caught:
-        find_gpu("4090")
+        find_gpu("rtx 4090 max")
     assert caught.value.nearest[0] == "rtx-4090"
 
 

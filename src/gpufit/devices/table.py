@@ -17,6 +17,7 @@ from gpufit.units import MIB
 
 _MOST_CARDS = 1024
 _LONGEST_NAME = 80
+_SERIES = ("rtx", "gtx", "rx")  # what people leave out: 4090 is the RTX 4090, 7900 xtx the RX 7900 XTX
 
 
 @record
@@ -68,6 +69,14 @@ class GpuTable:
         key = self.raw["index"].get(squash_name(name))
         return None if key is None else self[key]
 
+    def typed(self, name: str) -> Gpu | None:
+        """The one card that a person means: its name, or its number alone where only one series has it."""
+        exact = self.named(name)
+        if exact is not None or not squash_name(name)[:1].isdigit():
+            return exact
+        found = [gpu for series in _SERIES if (gpu := self.named(series + name)) is not None]
+        return found[0] if len(found) == 1 else None
+
     def sizes_of(self, name: str) -> tuple[str, ...]:
         """The keys of the cards that share this name and differ in size."""
         return tuple(self.raw["sizes"].get(squash_name(name), ()))
@@ -113,7 +122,7 @@ def load_gpus(environ: Mapping[str, str] | None = None, *, path: Path | None = N
 
 
 def find_gpu(text: str, table: GpuTable | None = None) -> Device:
-    """The device a name stands for: ``t4``, ``RTX 4090``, ``a100-80gb``, and ``t4x2`` or ``2xt4`` for two of them.
+    """The device a name stands for: ``t4``, ``RTX 4090``, ``4090``, and ``t4x2`` or ``2xt4`` for two of them.
 
     Sizes are those of one card; ``count`` says how many. ``free_bytes`` is what an idle card offers. Raises
     UnknownName with the nearest keys, also for a name that is sold in several sizes, and UsageError for a bad count.
@@ -123,11 +132,11 @@ def find_gpu(text: str, table: GpuTable | None = None) -> Device:
     ('Tesla T4', 2, 16106127360)
     """
     table = table or load_gpus()
-    gpu = table.named(text) if text.strip() else None
+    gpu = table.typed(text) if text.strip() else None
     if gpu is not None:
         return device_of(gpu)
     for count, name in split_count(text):
-        gpu = table.named(name)
+        gpu = table.typed(name)
         if gpu is not None:
             if not 0 < count <= _MOST_CARDS:
                 raise UsageError(f"{count} cards is not a sensible number", hint=f"1 to {_MOST_CARDS}, such as t4x2")

@@ -37,7 +37,7 @@ def render_plan(plan: RuntimePlan, screen: Screen) -> list[str]:
     >>> plan = RuntimePlan(runtime="vllm", version="0.33.0", command="vllm serve gpt2", values=(
     ...     ("gpu_memory_utilization", None), ("largest_max_model_len", 0), ("largest_concurrency", 0)))
     >>> render_plan(plan, Screen())
-    ['', 'vLLM 0.33.0 cannot serve this: no --gpu-memory-utilization is enough.']
+    ['', 'vLLM 0.33.0 cannot serve what was asked: no --gpu-memory-utilization is enough.']
     """
     values = dict(plan.values)
     sentence = _vllm(plan, values) if plan.runtime == "vllm" else _llama_cpp(values)
@@ -50,7 +50,7 @@ def _vllm(plan: RuntimePlan, values: dict[str, int | float | str | None]) -> str
         values[name] for name in ("gpu_memory_utilization", "largest_max_model_len", "largest_concurrency")
     )
     if smallest is None:
-        return f"vLLM {plan.version} cannot serve this: no --gpu-memory-utilization is enough."
+        return f"vLLM {plan.version} cannot serve what was asked: no --gpu-memory-utilization is enough."
     text = f"vLLM {plan.version}: --gpu-memory-utilization {smallest:.2f} is the smallest that serves this"
     if not length or not requests:
         return text + "."
