@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +14,6 @@ from real_step import NO_DROPOUT, real_steps
 from shrunken_training import FAMILIES, targets
 
 from gpufit.facts.read import parse_config
-from gpufit.memory.training import micro
 from gpufit.memory.training.estimate import estimate_training
 from gpufit.memory.training.plan import TrainingPlan
 
@@ -29,17 +26,7 @@ SAMPLE = ("llama-grouped", "qwen2", "mistral-window", "qwen3", "gemma", "phi3", 
 WORST_PERCENT = 3.0
 
 
-@pytest.fixture
-def tracked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Under the tracker, as under any dispatch mode, autograd writes the sum of two gradients anew."""
-    monkeypatch.setattr(micro, "micro_step", partial(micro.micro_step, sums_in_place=False))
-    micro._micro_bytes.cache_clear()
-    yield
-    micro._micro_bytes.cache_clear()
-
-
 @pytest.mark.parametrize("name", SAMPLE)
-@pytest.mark.usefixtures("tracked")
 def test_real_steps_need_what_is_estimated(name: str) -> None:
     """Full and LoRA, checkpoints off and on, six optimizers: forward, backward and step of each."""
     raw: dict[str, Any] = {**FAMILIES[name], **NO_DROPOUT}
@@ -51,7 +38,8 @@ def test_real_steps_need_what_is_estimated(name: str) -> None:
             optimizer=seen.optimizer, checkpointing="full" if seen.checkpointing else "none",
             lora_targets=targets(name),
         )  # fmt: skip
-        estimate = estimate_training(architecture, plan)
+        # under a tracker, as under any dispatch mode, autograd writes the sum of two gradients anew
+        estimate = estimate_training(architecture, plan, sums_in_place=False)
         held = estimate.residents
         # without the CUDA allocator: no rounding of tensors and no workspaces
         lasting = held.model_bytes + held.buffers_bytes + held.optimizer.states_bytes
