@@ -92,10 +92,8 @@ class CpuGauge:
 
     def count(self, model: Any) -> None:
         """Loader threads, and what prepares a model between phases, are not seen by a tracker: count what they left."""
-        from gpufit.replay.quantized import bitsandbytes_inside
         from gpufit.replay.run import resident_tensors
 
-        self.tracker.rules = bitsandbytes_inside("cpu")  # its operators are known once the model has its layers
         self._follow()
         before = len(self.tracker.residents)
         self.tracker.register(resident_tensors(model))
