@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +138,22 @@ def test_a_model_too_large_for_the_host_is_refused_first(capsys: Any, monkeypatc
     assert main(["measure", "llama-2-7b", "--device", "cpu", "--random-weights"]) == 2
     said = capsys.readouterr().err
     assert "of host memory and 4.00 GiB are available" in said
+
+
+def test_a_full_disk_is_told_before_the_run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="measuring runs the real model and needs transformers")
+    data = tmp_path / "not made yet"
+    monkeypatch.setenv("XDG_DATA_HOME", str(data))
+    whole = shutil.disk_usage(tmp_path)
+    asked: list[Path] = []
+
+    def full_below(place: Path) -> Any:
+        asked.append(place)
+        return whole._replace(free=1 << 20 if place == tmp_path else 1 << 40)
+
+    monkeypatch.setattr("gpufit.measure.host.shutil.disk_usage", full_below)
+    assert main(["measure", "gpt2", "--device", "cpu", "--random-weights"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"the disk of {data / 'gpufit'} has 1.0 MiB free and 16.0 MiB are needed" in said
+    assert "XDG_DATA_HOME" in said
+    assert asked == [Path(tempfile.gettempdir()), tmp_path]

@@ -9,7 +9,7 @@ from typing import Any
 from gpufit.errors import UsageError
 from gpufit.facts.architecture import Architecture
 from gpufit.measure.compare import Compared, compare
-from gpufit.measure.host import available_bytes, refuse_what_cannot_run
+from gpufit.measure.host import available_bytes, refuse_a_full_disk, refuse_what_cannot_run
 from gpufit.measure.job import Work, make_job
 from gpufit.measure.readings import Measurement
 from gpufit.measure.run import DEFAULT_LIMIT_SECONDS, Progress, run_child
@@ -55,13 +55,14 @@ def measure_work(
 
     ``device`` is ``cpu`` or ``cuda:0``; ``visible`` are the variables that show the child one card alone.
     ``record_in`` is the folder of the local record. Raises UsageError where libraries are missing or the host lacks
-    memory, Unsupported for training that is not run here; all else that goes wrong is in the outcome.
+    memory or disk space, Unsupported for training that is not run here; all else that goes wrong is in the outcome.
     """
     if not isinstance(work, Workload):
         refuse_other_trainers(work, device)
     optimizer, adapters = ("", False) if isinstance(work, Workload) else (work.optimizer, work.trains_adapters)
     require_libraries(work.quant, optimizer=optimizer, adapters=adapters)
     refuse_what_cannot_run(architecture, work, device=device, available=available_bytes())
+    refuse_a_full_disk(record_in)
     job = make_job(work, config, name=name, device=device, checkpoint=checkpoint, limit_bytes=limit_bytes)
     measurement = run_child(job, limit_seconds=limit_seconds, progress=progress, visible=visible)
     compared = compare(measurement, architecture, work)

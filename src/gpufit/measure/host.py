@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 from gpufit.errors import UsageError
@@ -15,6 +17,9 @@ from gpufit.memory.workload import Workload
 from gpufit.units import format_gib
 
 PYTHON_AND_TORCH_BYTES = 768 << 20  # the child after importing torch and transformers: 460 to 530 MiB, 2026-11-23
+
+# the record's lines and the child's job take kilobytes; Python and torch keep compiled code beside them
+DISK_BYTES = 16 << 20
 
 
 def available_bytes() -> int | None:
@@ -39,6 +44,21 @@ def refuse_what_cannot_run(architecture: Architecture, work: Work, *, device: st
             f"the run needs {format_gib(needed)} of host memory and {format_gib(available)} are available",
             hint="measure a smaller model, a shorter context, or close what else runs",
         )
+
+
+def refuse_a_full_disk(record_in: Path | None) -> None:
+    """Raise UsageError before a long run where its result could not be kept, or its child not be started.
+
+    Nothing is downloaded and no weight is written; what is needed is room for the record and for temporary files.
+    """
+    for folder in (Path(tempfile.gettempdir()), *([record_in] if record_in else [])):
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        free = shutil.disk_usage(there).free
+        if free < DISK_BYTES:
+            raise UsageError(
+                f"the disk of {folder} has {format_gib(free)} free and {format_gib(DISK_BYTES)} are needed",
+                hint="free some space, or set TMPDIR or XDG_DATA_HOME to another disk",
+            )
 
 
 def _run_bytes(architecture: Architecture, work: Work) -> int:
