@@ -234,6 +234,8 @@ def test_a_text_section_that_no_decoder_reads_is_unknown(kind: str) -> None:
         ("mllama", {"text_config": {**TEXT, "cross_attention_layers": ["one"]}}),
         ("dinov2", {"mlp_ratio": -1}),
         ("internvl", {"downsample_ratio": 1e-9}),
+        ("internvl", {"downsample_ratio": 0}),
+        ("internvl", {"downsample_ratio": False}),
         ("qwen3_vl", {"vision_config": {"depth": 2, "deepstack_visual_indexes": [[1]]}}),
     ],
 )

@@ -115,10 +115,7 @@ def _merged(t: Tensors, config: Config, tower: Stack, hidden: int) -> None:
 
 def _shuffled(t: Tensors, config: Config, tower: Stack, hidden: int) -> None:
     """InternVLMultiModalProjector: ``downsample_ratio`` 0.5 makes squares of 2 × 2 patches one token."""
-    ratio = config.number("downsample_ratio", 0.5)
-    if not 1 / 256 <= ratio <= 1:
-        raise BadConfig(f"config key downsample_ratio = {ratio} is not a share of the side")
-    square = tower.hidden * int(1 / ratio) ** 2
+    square = tower.hidden * _patches_in_one(config)
     norm(t, "layer_norm", square)
     dense(t, "linear_1", square, hidden)
     dense(t, "linear_2", hidden, hidden)
@@ -130,7 +127,15 @@ def _patches(config: Config, tower: Stack) -> int:
 
 
 def _shuffled_patches(config: Config, tower: Stack) -> int:
-    return _patches(config, tower) // int(1 / config.number("downsample_ratio", 0.5)) ** 2
+    return _patches(config, tower) // _patches_in_one(config)
+
+
+def _patches_in_one(config: Config) -> int:
+    """How many patches the pixel shuffle makes one of."""
+    ratio = config.number("downsample_ratio", 0.5)
+    if not 1 / 256 <= ratio <= 1:
+        raise BadConfig(f"config key downsample_ratio = {ratio} is not a share of the side")
+    return int(int(1 / ratio) ** 2)
 
 
 def _stated(config: Config, tower: Stack) -> int:
