@@ -16,11 +16,11 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+from apart import run_apart
 
 from gpufit.accuracy.matrix import Case, MatrixRow, read_matrix, write_matrix
 from gpufit.errors import GpufitError
@@ -29,7 +29,6 @@ from gpufit.memory.workload import Workload
 ROOT = Path(__file__).parents[1]
 MATRIX, MISSING = ROOT / "docs" / "replay_matrix.csv", ROOT / "docs" / "not_replayed.csv"
 MOST_LAYERS = 8
-MOST_TASKS = 100
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers", "depth",
           "num_decoder_layers", "num_nextn_predict_layers")  # fmt: skip
 INDICES = ("mlp_only_layers", "attn_layer_indices", "full_attn_idxs", "cross_attention_layers",
@@ -140,26 +139,15 @@ def main() -> None:
     rows: list[MatrixRow] = []
     missing: list[tuple[Case, str]] = []
     done: set[tuple[Any, ...]] = set()
-    for start in range(0, len(wanted), MOST_TASKS):
-        some = wanted[start : start + MOST_TASKS]
-        for case, (found, reason) in zip(some, run_apart(some, options.workers), strict=True):
-            rows += found
-            missing += [(case, reason)] if reason else []
-            done.add(case.key)
-            cells = [f"{row.phase} {row.difference:+.2%}" for row in found if row.difference is not None]
-            print(case.model, case.size, case.dtype, case.attention, case.prompt, *cells, reason, flush=True)
-            if not options.dry and (len(done) % 20 == 0 or len(done) == len(wanted)):
-                write_matrix(MATRIX, [*(row for row in before if row.case.key not in done), *rows])
-                write_missing(done, missing)
-
-
-def run_apart(some: list[Case], workers: int) -> Iterator[tuple[list[MatrixRow], str]]:
-    """Rows of each case from processes of their own, which end with the last: what they have imported takes memory.
-
-    ``max_tasks_per_child`` would do that too, but Python 3.11's pool of one process waits forever after so many tasks.
-    """
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(compare, some)
+    for case, (found, reason) in run_apart(compare, wanted, options.workers):
+        rows += found
+        missing += [(case, reason)] if reason else []
+        done.add(case.key)
+        cells = [f"{row.phase} {row.difference:+.2%}" for row in found if row.difference is not None]
+        print(case.model, case.size, case.dtype, case.attention, case.prompt, *cells, reason, flush=True)
+        if not options.dry and (len(done) % 20 == 0 or len(done) == len(wanted)):
+            write_matrix(MATRIX, [*(row for row in before if row.case.key not in done), *rows])
+            write_missing(done, missing)
 
 
 def write_missing(done: set[tuple[Any, ...]], missing: list[tuple[Case, str]]) -> None:

@@ -15,11 +15,11 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
+
+from apart import run_apart
 
 from gpufit.accuracy.matrix import Case, MatrixRow, read_matrix, write_matrix
 from gpufit.errors import GpufitError
@@ -152,14 +152,13 @@ def main() -> None:
     before = read_matrix(TRAINING_MATRIX) if TRAINING_MATRIX.exists() else []
     rows: list[MatrixRow] = []
     done: set[tuple[Any, ...]] = set()
-    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn"), max_tasks_per_child=100) as pool:
-        for case, (found, reason) in zip(wanted, pool.map(compare, wanted), strict=True):
-            rows += found
-            done.add(case.key)
-            cells = [f"{row.phase} {row.difference:+.2%}" for row in found if row.difference is not None]
-            print(case.model, case.work, case.dtype, case.attention, *cells, reason, flush=True)
-            if not options.dry and (len(done) % 50 == 0 or len(done) == len(wanted)):
-                write_matrix(TRAINING_MATRIX, [*(row for row in before if row.case.key not in done), *rows])
+    for case, (found, reason) in run_apart(compare, wanted, options.workers):
+        rows += found
+        done.add(case.key)
+        cells = [f"{row.phase} {row.difference:+.2%}" for row in found if row.difference is not None]
+        print(case.model, case.work, case.dtype, case.attention, *cells, reason, flush=True)
+        if not options.dry and (len(done) % 50 == 0 or len(done) == len(wanted)):
+            write_matrix(TRAINING_MATRIX, [*(row for row in before if row.case.key not in done), *rows])
 
 
 if __name__ == "__main__":

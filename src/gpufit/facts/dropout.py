@@ -27,31 +27,18 @@ _KEYS = {  # what a configuration calls them; the first key present counts
 }
 _ALL = Dropout(attention=True, hidden=True, embedding=True)
 _BART = Dropout(hidden=True, embedding=True)
+_BERT_KIN = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "deberta", "deberta-v2", "ernie", "distilbert",
+             "mpnet")  # fmt: skip
+_BART_KIN = ("bart", "mbart", "opt", "marian", "pegasus", "blenderbot", "blenderbot-small", "led")
 _DEFAULTS = {
     **dict.fromkeys(("gpt2", "gpt_bigcode"), _ALL),
-    **dict.fromkeys(
-        (
-            "bert",
-            "roberta",
-            "xlm-roberta",
-            "camembert",
-            "electra",
-            "deberta",
-            "deberta-v2",
-            "ernie",
-            "distilbert",
-            "mpnet",
-        ),
-        _ALL,
-    ),
+    **dict.fromkeys(_BERT_KIN, _ALL),
     **dict.fromkeys(("t5", "mt5", "umt5"), Dropout(attention=True, hidden=True, activation=True, embedding=True)),
-    **dict.fromkeys(("bart", "mbart", "opt", "marian", "pegasus", "blenderbot", "blenderbot-small", "led"), _BART),
+    **dict.fromkeys(_BART_KIN, _BART),
     "m2m_100": _ALL,
 }
 _ONE_FOR_ALL = {"t5", "mt5", "umt5"}  # dropout_rate alone
-_EMBEDDING_AS_HIDDEN = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "deberta", "deberta-v2", "ernie",
-                        "distilbert", "mpnet", "bart", "mbart", "opt", "marian", "pegasus", "blenderbot",
-                        "blenderbot-small", "led", "m2m_100"}  # fmt: skip
+_EMBEDDING_AS_HIDDEN = {*_BERT_KIN, *_BART_KIN, "m2m_100"}
 
 
 def read_dropout(config: Config) -> Dropout:

@@ -12,7 +12,7 @@ from gpufit.measure.meters import Meter
 from gpufit.memory.training.optimizers import TRAINER_NAMES
 from gpufit.memory.training.plan import ALL_LINEAR, Optimizer, TrainingPlan
 from gpufit.replay.cuda_ops import cuda_dropout
-from gpufit.replay.training_step import train
+from gpufit.replay.training_step import TrainingSetup, prepare_for_training, train
 
 # what torch chooses by itself on CUDA (optim/optimizer.py, _default_to_fused_or_foreach), here said on every device
 _SETTINGS: dict[Optimizer, dict[str, Any]] = {
@@ -58,31 +58,23 @@ def run_training(model: Any, job: Job, meter: Meter) -> None:
 
 
 def prepare(model: Any, plan: TrainingPlan) -> Any:
-    """The model in training mode: k-bit preparation, adapters and checkpointing as planned, and no cache.
-
-    transformers 5.23.0, trainer.py: ``self.model.config.use_cache = self.args.use_cache``, which is False.
-    """
-    model.config.use_cache = False
+    """The model in training mode, as planned: k-bit preparation first, then what a replay of the same step prepares."""
     checkpointing = plan.checkpointing == "full"
-    if plan.trains_adapters:
+    if plan.trains_adapters and plan.kbit_prepare:
         peft: Any = import_module("peft")
-        if plan.kbit_prepare:
-            model = peft.prepare_model_for_kbit_training(
-                model, use_gradient_checkpointing=checkpointing, gradient_checkpointing_kwargs={"use_reentrant": False}
-            )
-        targets = plan.targets_for(model.config.model_type)
-        model = peft.get_peft_model(
-            model,
-            peft.LoraConfig(
-                r=plan.lora_r, use_dora=plan.dora, modules_to_save=list(plan.modules_to_save) or None,
-                target_modules=ALL_LINEAR if targets == (ALL_LINEAR,) else list(targets),
-            ),
-        )  # fmt: skip
-        if checkpointing:
-            model.enable_input_require_grads()
-    if checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return model.train()
+        model = peft.prepare_model_for_kbit_training(
+            model, use_gradient_checkpointing=checkpointing, gradient_checkpointing_kwargs={"use_reentrant": False}
+        )
+    if not plan.trains_adapters:
+        return prepare_for_training(model, TrainingSetup(checkpointing=checkpointing))
+    targets = plan.targets_for(model.config.model_type)
+    setup = TrainingSetup(
+        kind="lora", checkpointing=checkpointing, lora_rank=plan.lora_r,
+        lora_targets=ALL_LINEAR if targets == (ALL_LINEAR,) else targets,
+    )  # fmt: skip
+    return prepare_for_training(
+        model, setup, use_dora=plan.dora, modules_to_save=list(plan.modules_to_save) or None
+    )  # fmt: skip
 
 
 def make_trainer(model: Any, plan: TrainingPlan, device: str) -> Any:

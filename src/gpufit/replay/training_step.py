@@ -77,24 +77,23 @@ def settle_targets(model: Any, setup: TrainingSetup) -> tuple[TrainingSetup, str
     return replace(setup, lora_targets="all-linear"), note
 
 
-def prepare_for_training(model: Any, setup: TrainingSetup) -> Any:
+def prepare_for_training(model: Any, setup: TrainingSetup, **adapters: Any) -> Any:
     """The model in training mode, with adapters and checkpointing as asked, and without a cache of keys and values.
 
+    ``adapters`` are further settings of peft's LoraConfig.
     transformers 5.23.0, trainer.py: ``self.model.config.use_cache = self.args.use_cache``, which is False.
     """
     model.config.use_cache = False
-    if model.config.is_encoder_decoder and getattr(model.config, "decoder_start_token_id", None) is None:
-        model.config.decoder_start_token_id = 0  # labels are shifted behind it; which token it is weighs nothing
     if setup.kind == "lora":
         import peft
 
         targets: Any = setup.lora_targets
         config = peft.LoraConfig(
-            r=setup.lora_rank, target_modules=list(targets) if isinstance(targets, tuple) else targets
+            r=setup.lora_rank, target_modules=list(targets) if isinstance(targets, tuple) else targets, **adapters
         )
+        model = peft.get_peft_model(model, config)
         if setup.checkpointing:
             model.enable_input_require_grads()
-        model = peft.get_peft_model(model, config)
     if setup.checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": setup.reentrant})
     return model.train()

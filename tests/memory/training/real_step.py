@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from shrunken_training import FAMILIES, targets
+
+from gpufit.facts.read import parse_config
+from gpufit.memory.training.estimate import estimate_training
 from gpufit.memory.training.plan import Method, Optimizer, TrainingPlan
 
 OPTIMIZERS: dict[Optimizer, str] = {
@@ -21,6 +25,26 @@ NO_DROPOUT = dict.fromkeys(
      "attention_dropout", "activation_dropout", "hidden_dropout", "dropout_rate", "classifier_dropout",
      "pooler_dropout"), 0.0,
 )  # fmt: skip
+
+
+TOKENS, BATCH = 64, 2
+
+
+def differences(name: str) -> Iterator[tuple[tuple[str, ...], float]]:
+    """Of one family, each case and phase with the percent by which the estimate differs from what was seen."""
+    raw = {**FAMILIES[name], **NO_DROPOUT}
+    architecture = parse_config(raw)
+    for seen in real_steps(raw, tokens=TOKENS, batch=BATCH, targets=targets(name)):
+        plan = TrainingPlan(
+            method=seen.method, micro_batch=BATCH, seq=TOKENS, precision="fp32", attention="eager",
+            optimizer=seen.optimizer, checkpointing="full" if seen.checkpointing else "none",
+            lora_targets=targets(name),
+        )  # fmt: skip
+        # under a tracker, as under any dispatch mode, autograd writes the sum of two gradients anew
+        estimate = estimate_training(architecture, plan, sums_in_place=False)
+        for phase, seen_bytes in seen.phases.items():
+            case = (seen.method, str(seen.checkpointing), seen.optimizer, phase)
+            yield case, 100 * (estimate.tensors_in(phase) / seen_bytes - 1)
 
 
 class Seen(NamedTuple):

@@ -53,11 +53,9 @@ _UNKNOWN_ENGINES = {
     "jax": "XLA plans its own buffers",
     "lomo": "its optimizer works inside backward",
 }
-_DROPPING = (
-    "fms-hf-tuning",
-    "swift",
-)  # lora_dropout 0.05 by default: fms-hf-tuning 2.4.0, tuning/config/peft_config.py:59;
-# ms-swift 1.5.0, swift/llm/utils/argument.py, lora_dropout_p
+# lora_dropout 0.05 by default: fms-hf-tuning 2.4.0, tuning/config/peft_config.py:59; ms-swift 1.5.0,
+# swift/llm/utils/argument.py, lora_dropout_p
+_DROPPING = ("fms-hf-tuning", "swift")
 _TRAINERS = ("trainer", "trl", "swift", "axolotl", "factory", "alpaca", "deepspeed")
 _SHARDINGS: tuple[tuple[str, Sharding], ...] = (
     ("fsdp2", "fsdp2"), ("fsdp", "fsdp1"), ("zero3", "zero3"), ("zero2", "zero2"), ("zero1", "zero1"), ("ddp", "ddp"),

@@ -66,21 +66,22 @@ class TrainingEstimate:
         run, load = self.process, self.load_peak
         return load if load.likely_bytes > run.likely_bytes else run
 
+    def _above(self, name: str) -> int:
+        return next(phase.above_bytes for phase in self.phases if phase.name == name)
+
     def tensors_in(self, name: str) -> int:
         """The tensors alone at the peak of one phase: no allocator's rounding and no workspaces, as on a processor."""
         held = self.residents
         lasting = held.model_bytes + held.buffers_bytes + held.optimizer.states_bytes
-        return lasting + next(phase.above_bytes for phase in self.phases if phase.name == name)
+        return lasting + self._above(name)
 
     def allocated_in(self, name: str) -> Range:
         """What torch's max_memory_allocated would show of one phase of a later step."""
-        above = next(phase.above_bytes for phase in self.phases if phase.name == name)
-        return Range.exact(self.rank.lasting_bytes + above) + self.workspace + _unsplit(self.architecture)
+        return Range.exact(self.rank.lasting_bytes + self._above(name)) + self.workspace + _unsplit(self.architecture)
 
     def phase_bytes(self, name: str) -> int:
         """The allocated peak of one phase, workspaces included."""
-        above = next(phase.above_bytes for phase in self.phases if phase.name == name)
-        return self.rank.lasting_bytes + above + self.workspace.likely_bytes
+        return self.rank.lasting_bytes + self._above(name) + self.workspace.likely_bytes
 
 
 def estimate_training(

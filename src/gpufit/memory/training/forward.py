@@ -25,27 +25,8 @@ from gpufit.records import record
 Program = Callable[[Model], Tensor]
 _MODULES = {  # module of blocks/ -> form: the program's name there
     "decoder": dict.fromkeys(
-        (
-            "llama",
-            "gemma",
-            "qwen3",
-            "gemma2",
-            "gemma3",
-            "starcoder2",
-            "arcee",
-            "phi3",
-            "olmo",
-            "olmo2",
-            "moe",
-            "shared_moe",
-            "olmoe",
-            "granitemoe",
-            "nemotron",
-            "cohere",
-            "glm",
-            "glm4",
-        ),
-        "decoder",
+        ("llama", "gemma", "qwen3", "gemma2", "gemma3", "starcoder2", "arcee", "phi3", "olmo", "olmo2", "moe",
+         "shared_moe", "olmoe", "granitemoe", "nemotron", "cohere", "glm", "glm4"), "decoder",
     ),
     "gpt": {"gpt2": "gpt2", "opt": "opt", "bloom": "bloom"},
     "parallel": {"gpt_neox": "gpt_neox", "phi": "phi", "stablelm": "stablelm"},
@@ -56,7 +37,7 @@ _MODULES = {  # module of blocks/ -> form: the program's name there
     "deberta": {"deberta": "deberta"},
     "bart": {"bart": "bart"},
     "t5": {"t5": "t5"},
-}
+}  # fmt: skip
 FORMS: dict[str, tuple[str, str]] = {
     form: (module, program) for module, forms in _MODULES.items() for form, program in forms.items()
 }

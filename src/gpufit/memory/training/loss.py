@@ -109,8 +109,7 @@ def language_model_head(
     logits = part.linear(name, hidden)
     if plan.engine == "torchtune-0.2":
         return _transposed(part, cast(logits, "fp32"), labels)
-    version, model_type = plan.library_version, part.model.architecture.model_type
-    if version is not None and holds("fp32 logits", version, model_type):  # logits = logits.float()
+    if holds("fp32 logits", plan.library_version, part.model.architecture.model_type):  # logits = logits.float()
         logits = cast(logits, "fp32")
     part.model.logits_bytes = size_of(logits)
     if scaled:

@@ -27,9 +27,8 @@ SOURCES: dict[Sharding, str] = {
     "pipeline": "accelerate's device_map: whole blocks on each device, one after the other",
 }
 MASTER_BYTES = 4  # DeepSpeed keeps an fp32 copy of what it trains in 16 bits
-REDUCED_BLOCKS = (
-    2  # a block's gradients piece by piece, and joined in the one tensor that is reduced (split's backward)
-)
+# a block's gradients piece by piece, and joined in the one tensor that is reduced (split's backward)
+REDUCED_BLOCKS = 2
 
 
 @record

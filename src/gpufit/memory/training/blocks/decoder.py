@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from gpufit.facts.architecture import Attention, Stack
 from gpufit.memory.training.attention import Attended, attend
+from gpufit.memory.training.blocks.causal import causal_lm
 from gpufit.memory.training.blocks.families import Family, family_of
-from gpufit.memory.training.blocks.inputs import Inputs, make_inputs
+from gpufit.memory.training.blocks.inputs import Inputs
 from gpufit.memory.training.blocks.rotary import Tables, rotary_tables
 from gpufit.memory.training.kernels import turn_in_place
-from gpufit.memory.training.loss import language_model_head
 from gpufit.memory.training.masks import causal_mask
 from gpufit.memory.training.modules import Model, Part
 from gpufit.memory.training.stack import layer_kinds, run_layers
@@ -34,14 +35,12 @@ class Context:
 def decoder(model: Model) -> Tensor:
     """LlamaForCausalLM.forward with labels; the loss."""
     family = family_of(model.architecture)
-    given = make_inputs(model)
-    hidden = model.part().run("model", _model, model, family, given)
-    return language_model_head(
-        model.part(), "lm_head", hidden, given.labels, capped=family.capped_logits, scaled=family.scaled_logits
-    )
+    return causal_lm(
+        model, "model", partial(_model, family), capped=family.capped_logits, scaled=family.scaled_logits
+    )  # fmt: skip
 
 
-def _model(model: Model, family: Family, given: Inputs) -> Tensor:
+def _model(family: Family, model: Model, given: Inputs) -> Tensor:
     """LlamaModel.forward."""
     stack = model.architecture.stacks[0]
     base = model.part("model")

@@ -8,16 +8,17 @@ from __future__ import annotations
 from gpufit.facts.architecture import Attention
 from gpufit.memory.training.activations import activate
 from gpufit.memory.training.attention import Attended, scaled_dot_product
+from gpufit.memory.training.blocks.causal import causal_lm
 from gpufit.memory.training.blocks.gpt import heads_of
-from gpufit.memory.training.blocks.inputs import Inputs, make_inputs
+from gpufit.memory.training.blocks.inputs import Inputs
 from gpufit.memory.training.blocks.rotary import Tables, apply_rotary, rotary_tables
-from gpufit.memory.training.loss import language_model_head
 from gpufit.memory.training.modules import Model, Part
 from gpufit.memory.training.stack import layer_kinds, run_layers
 from gpufit.memory.training.tape.ops import add, add_into, cast, dropout, like, scale_into, softmax
 from gpufit.memory.training.tape.products import matmul
+from gpufit.memory.training.tape.routing import pick
 from gpufit.memory.training.tape.tensor import Tensor
-from gpufit.memory.training.tape.views import expand, narrow, permute, pick, reshape, select, transpose, view
+from gpufit.memory.training.tape.views import expand, narrow, permute, reshape, select, transpose, view
 from gpufit.records import record
 
 
@@ -33,9 +34,7 @@ class Context:
 
 def falcon(model: Model) -> Tensor:
     """FalconForCausalLM.forward."""
-    given = make_inputs(model)
-    hidden = model.part().run("transformer", _model, model, given)
-    return language_model_head(model.part(), "lm_head", hidden, given.labels)
+    return causal_lm(model, "transformer", _model)
 
 
 def _model(model: Model, given: Inputs) -> Tensor:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from gpufit.facts.architecture import Attention
 from gpufit.memory.training.activations import activate, bloom_gelu
 from gpufit.memory.training.attention import Attended, attend, eager_plain
-from gpufit.memory.training.blocks.inputs import Inputs, make_inputs
-from gpufit.memory.training.loss import language_model_head
+from gpufit.memory.training.blocks.causal import causal_lm
+from gpufit.memory.training.blocks.inputs import Inputs
 from gpufit.memory.training.masks import causal_mask
 from gpufit.memory.training.modules import Model, Part
-from gpufit.memory.training.stack import layer_kinds, run_layers
+from gpufit.memory.training.stack import Outputs, layer_kinds, run_layers
 from gpufit.memory.training.tape.ops import add, cast, dropout, scale, softmax
 from gpufit.memory.training.tape.products import baddbmm, bmm
 from gpufit.memory.training.tape.tensor import Tensor
@@ -26,33 +28,45 @@ def heads_of(model: Model) -> Attention:
 
 def gpt2(model: Model) -> Tensor:
     """GPT2LMHeadModel.forward."""
-    given = make_inputs(model)
-    hidden = model.part().run("transformer", _gpt2_model, model, given)
-    return language_model_head(model.part(), "lm_head", hidden, given.labels)
+    return causal_lm(model, "transformer", _gpt2_model)
 
 
 def _gpt2_model(model: Model, given: Inputs) -> Tensor:
+    return learned_positions(
+        model, given, layer_kinds(model.architecture),
+        lambda part, mask, x: pre_norm_layer(part, mask, x, _gpt2_attention, gpt2_mlp),
+    )  # fmt: skip
+
+
+def learned_positions(
+    model: Model, given: Inputs, kinds: Sequence[str], layer: Callable[[Part, Tensor | None, Tensor], Outputs],
+    *, eager: bool = False,
+) -> Tensor:  # fmt: skip
+    """GPT2Model.forward and its kin's: words and learned positions, the layers, a norm."""
     base = model.part("transformer")
     inputs_embeds = base.embedding("wte", given.ids)
     positions = model.tape.empty((1, given.ids.shape[1]), "int64")
+    mask = causal_mask(model, inputs_embeds, eager=eager)
     position_embeds = base.embedding("wpe", positions)
-    mask = causal_mask(model, inputs_embeds)
     hidden = run_layers(
-        model, "transformer.h", layer_kinds(model.architecture), lambda part, _, x: _gpt2_layer(part, mask, x),
+        model, "transformer.h", kinds, lambda part, _, x: layer(part, mask, x),
         lambda: dropout(add(inputs_embeds, position_embeds), model.dropout.embedding),
     )  # fmt: skip
     return base.layer_norm("ln_f", hidden)
 
 
-def _gpt2_layer(part: Part, mask: Tensor | None, hidden: Tensor) -> Tensor:
-    """GPT2Block.forward."""
+def pre_norm_layer(
+    part: Part, mask: Tensor | None, hidden: Tensor,
+    attention: Callable[[Part, Tensor | None, Tensor], Attended], mlp: Callable[[Part, Tensor], Tensor],
+) -> Tensor:  # fmt: skip
+    """GPT2Block.forward and GPTBigCodeBlock.forward."""
     residual = hidden
     hidden = part.layer_norm("ln_1", hidden)
-    output, _ = part.run("attn", _gpt2_attention, part.inside("attn"), mask, hidden)
+    output, _ = part.run("attn", attention, part.inside("attn"), mask, hidden)
     hidden = add(output, residual)
     residual = hidden
     hidden = part.layer_norm("ln_2", hidden)
-    fed = part.run("mlp", _gpt2_mlp, part.inside("mlp"), hidden)
+    fed = part.run("mlp", mlp, part.inside("mlp"), hidden)
     return add(residual, fed)
 
 
@@ -71,18 +85,17 @@ def _gpt2_attention(part: Part, mask: Tensor | None, hidden: Tensor) -> Attended
     return output, weights
 
 
-def _gpt2_mlp(part: Part, hidden: Tensor) -> Tensor:
+def gpt2_mlp(part: Part, hidden: Tensor, activation: str = "gelu_new") -> Tensor:
+    """GPT2MLP.forward, GPTBigCodeMLP.forward and GPTNeoMLP.forward."""
     hidden = part.linear("c_fc", hidden)
-    hidden = part.run("act", activate, "gelu_new", hidden)
+    hidden = part.run("act", activate, activation, hidden)
     hidden = part.linear("c_proj", hidden)
     return dropout(hidden, part.dropout.hidden)
 
 
 def opt(model: Model) -> Tensor:
     """OPTForCausalLM.forward."""
-    given = make_inputs(model)
-    hidden = model.part().run("model", _opt_model, model, given)
-    return language_model_head(model.part(), "lm_head", hidden, given.labels)
+    return causal_lm(model, "model", _opt_model)
 
 
 def _opt_model(model: Model, given: Inputs) -> Tensor:
@@ -146,9 +159,7 @@ def _opt_attention(part: Part, mask: Tensor | None, hidden: Tensor) -> Attended:
 
 def bloom(model: Model) -> Tensor:
     """BloomForCausalLM.forward."""
-    given = make_inputs(model)
-    hidden = model.part().run("transformer", _bloom_model, model, given)
-    return language_model_head(model.part(), "lm_head", hidden, given.labels)
+    return causal_lm(model, "transformer", _bloom_model)
 
 
 def _bloom_model(model: Model, given: Inputs) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from gpufit.memory.training.activations import activate
+from functools import partial
+
 from gpufit.memory.training.attention import Attended, attend
-from gpufit.memory.training.blocks.gpt import heads_of
-from gpufit.memory.training.blocks.inputs import Inputs, make_inputs
-from gpufit.memory.training.loss import language_model_head
-from gpufit.memory.training.masks import causal_mask
+from gpufit.memory.training.blocks.causal import causal_lm
+from gpufit.memory.training.blocks.gpt import gpt2_mlp, heads_of, learned_positions, pre_norm_layer
+from gpufit.memory.training.blocks.inputs import Inputs
 from gpufit.memory.training.modules import Model, Part
-from gpufit.memory.training.stack import layer_kinds, run_layers
+from gpufit.memory.training.stack import layer_kinds
 from gpufit.memory.training.tape.ops import add, cast, dropout, softmax, where
 from gpufit.memory.training.tape.products import matmul
 from gpufit.memory.training.tape.tensor import Tensor
@@ -18,34 +18,15 @@ from gpufit.memory.training.tape.views import contiguous, permute, reshape, spli
 
 def gpt_bigcode(model: Model) -> Tensor:
     """GPTBigCodeForCausalLM.forward."""
-    given = make_inputs(model)
-    hidden = model.part().run("transformer", _bigcode_model, model, given)
-    return language_model_head(model.part(), "lm_head", hidden, given.labels)
+    return causal_lm(model, "transformer", _bigcode_model)
 
 
 def _bigcode_model(model: Model, given: Inputs) -> Tensor:
-    base = model.part("transformer")
-    inputs_embeds = base.embedding("wte", given.ids)
-    positions = model.tape.empty((1, given.ids.shape[1]), "int64")
-    mask = causal_mask(model, inputs_embeds)
-    position_embeds = base.embedding("wpe", positions)
-    hidden = run_layers(
-        model, "transformer.h", layer_kinds(model.architecture), lambda part, _, x: _bigcode_layer(part, mask, x),
-        lambda: dropout(add(inputs_embeds, position_embeds), model.dropout.embedding),
+    mlp = partial(gpt2_mlp, activation="gelu_pytorch_tanh")
+    return learned_positions(
+        model, given, layer_kinds(model.architecture),
+        lambda part, mask, x: pre_norm_layer(part, mask, x, _bigcode_attention, mlp),
     )  # fmt: skip
-    return base.layer_norm("ln_f", hidden)
-
-
-def _bigcode_layer(part: Part, mask: Tensor | None, hidden: Tensor) -> Tensor:
-    """GPTBigCodeBlock.forward."""
-    residual = hidden
-    hidden = part.layer_norm("ln_1", hidden)
-    output, _ = part.run("attn", _bigcode_attention, part.inside("attn"), mask, hidden)
-    hidden = add(output, residual)
-    residual = hidden
-    hidden = part.layer_norm("ln_2", hidden)
-    fed = part.run("mlp", _mlp, part.inside("mlp"), hidden)
-    return add(residual, fed)
 
 
 def _bigcode_attention(part: Part, mask: Tensor | None, hidden: Tensor) -> Attended:
@@ -66,33 +47,13 @@ def _bigcode_attention(part: Part, mask: Tensor | None, hidden: Tensor) -> Atten
     return output, weights
 
 
-def _mlp(part: Part, hidden: Tensor, activation: str = "gelu_pytorch_tanh") -> Tensor:
-    """GPTBigCodeMLP.forward and GPTNeoMLP.forward."""
-    hidden = part.linear("c_fc", hidden)
-    hidden = part.run("act", activate, activation, hidden)
-    hidden = part.linear("c_proj", hidden)
-    return dropout(hidden, part.dropout.hidden)
-
-
 def gpt_neo(model: Model) -> Tensor:
     """GPTNeoForCausalLM.forward: scores in fp32, eager alone."""
-    given = make_inputs(model)
-    hidden = model.part().run("transformer", _neo_model, model, given)
-    return language_model_head(model.part(), "lm_head", hidden, given.labels)
+    return causal_lm(model, "transformer", _neo_model)
 
 
 def _neo_model(model: Model, given: Inputs) -> Tensor:
-    base = model.part("transformer")
-    inputs_embeds = base.embedding("wte", given.ids)
-    positions = model.tape.empty((1, given.ids.shape[1]), "int64")
-    mask = causal_mask(model, inputs_embeds, eager=True)
-    position_embeds = base.embedding("wpe", positions)
-    hidden = run_layers(
-        model, "transformer.h", ("full",) * model.architecture.stacks[0].layers,
-        lambda part, _, x: _neo_layer(part, mask, x),
-        lambda: dropout(add(inputs_embeds, position_embeds), model.dropout.embedding),
-    )  # fmt: skip
-    return base.layer_norm("ln_f", hidden)
+    return learned_positions(model, given, ("full",) * model.architecture.stacks[0].layers, _neo_layer, eager=True)
 
 
 def _neo_layer(part: Part, mask: Tensor | None, hidden: Tensor) -> Attended:
@@ -103,7 +64,7 @@ def _neo_layer(part: Part, mask: Tensor | None, hidden: Tensor) -> Attended:
     hidden = add(output, residual)
     residual = hidden
     hidden = part.layer_norm("ln_2", hidden)
-    fed = part.run("mlp", _mlp, part.inside("mlp"), hidden, "gelu_new")
+    fed = part.run("mlp", gpt2_mlp, part.inside("mlp"), hidden)
     hidden = add(residual, fed)
     return hidden, weights
 

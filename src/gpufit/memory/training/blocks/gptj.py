@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 from gpufit.memory.training.activations import activate
 from gpufit.memory.training.attention import Attended
+from gpufit.memory.training.blocks.causal import causal_lm
 from gpufit.memory.training.blocks.gpt import heads_of
-from gpufit.memory.training.blocks.inputs import Inputs, make_inputs
+from gpufit.memory.training.blocks.inputs import Inputs
 from gpufit.memory.training.blocks.rotary import Tables, rotate
-from gpufit.memory.training.loss import language_model_head
 from gpufit.memory.training.masks import causal_mask
 from gpufit.memory.training.modules import Model, Part
 from gpufit.memory.training.stack import layer_kinds, run_layers
@@ -26,9 +26,7 @@ CODEGEN_PARTS = 4  # mp_num: how many processors the fused projection was laid o
 
 def gptj(model: Model) -> Tensor:
     """GPTJForCausalLM.forward and CodeGenForCausalLM.forward; their own code casts the logits."""
-    given = make_inputs(model)
-    hidden = model.part().run("transformer", _model, model, given)
-    return language_model_head(model.part(), "lm_head", hidden, given.labels)
+    return causal_lm(model, "transformer", _model)
 
 
 def _model(model: Model, given: Inputs) -> Tensor:

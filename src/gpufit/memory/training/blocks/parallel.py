@@ -5,13 +5,15 @@ Mirrors transformers 5.23.0, models/{gpt_neox,phi,stablelm}/modeling_*.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gpufit.memory.training.activations import activate
 from gpufit.memory.training.attention import Attended, attend
+from gpufit.memory.training.blocks.causal import causal_lm
 from gpufit.memory.training.blocks.experts import gated
 from gpufit.memory.training.blocks.gpt import heads_of
-from gpufit.memory.training.blocks.inputs import Inputs, make_inputs
+from gpufit.memory.training.blocks.inputs import Inputs
 from gpufit.memory.training.blocks.rotary import Tables, partial_rotary, rotary_tables
-from gpufit.memory.training.loss import language_model_head
 from gpufit.memory.training.masks import causal_mask
 from gpufit.memory.training.modules import Model, Part
 from gpufit.memory.training.stack import layer_kinds, run_layers
@@ -20,12 +22,12 @@ from gpufit.memory.training.tape.products import layer_norm
 from gpufit.memory.training.tape.tensor import Tensor
 from gpufit.memory.training.tape.views import cat, contiguous, reshape, split, transpose, view
 
+Layer = Callable[[Part, Tensor | None, Tables, Tensor, Tensor], Tensor]
+
 
 def gpt_neox(model: Model) -> Tensor:
     """GPTNeoXForCausalLM.forward, with use_parallel_residual."""
-    given = make_inputs(model)
-    hidden = model.part().run("gpt_neox", _neox_model, model, given)
-    return language_model_head(model.part(), "lm_head", hidden, given.labels)
+    return causal_lm(model, "gpt_neox", _neox_model)
 
 
 def _neox_model(model: Model, given: Inputs) -> Tensor:
@@ -74,12 +76,15 @@ def _neox_attention(part: Part, mask: Tensor | None, tables: Tables, hidden: Ten
 
 def phi(model: Model) -> Tensor:
     """PhiForCausalLM.forward."""
-    given = make_inputs(model)
-    hidden = model.part().run("model", _phi_model, model, given)
-    return language_model_head(model.part(), "lm_head", hidden, given.labels)
+    return causal_lm(model, "model", _phi_model)
 
 
 def _phi_model(model: Model, given: Inputs) -> Tensor:
+    return _rotary_model(model, given, _phi_layer, "final_layernorm")
+
+
+def _rotary_model(model: Model, given: Inputs, layer: Layer, norm: str) -> Tensor:
+    """PhiModel.forward and StableLmModel.forward, which drops none of its embeddings."""
     base = model.part("model")
     inputs_embeds = base.embedding("embed_tokens", given.ids)
     positions = model.tape.empty((1, given.ids.shape[1]), "int64")
@@ -88,9 +93,9 @@ def _phi_model(model: Model, given: Inputs) -> Tensor:
     tables = rotary_tables(model.tape, given.ids.shape[1], heads_of(model).rope_dim, inputs_embeds.dtype)
     hidden = run_layers(
         model, "model.layers", layer_kinds(model.architecture),
-        lambda part, _, x: _phi_layer(part, mask, tables, positions, x), lambda: inputs_embeds,
+        lambda part, _, x: layer(part, mask, tables, positions, x), lambda: inputs_embeds,
     )  # fmt: skip
-    return base.layer_norm("final_layernorm", hidden)
+    return base.layer_norm(norm, hidden)
 
 
 def _phi_layer(part: Part, mask: Tensor | None, tables: Tables, positions: Tensor, hidden: Tensor) -> Tensor:
@@ -124,22 +129,11 @@ def _phi_attention(part: Part, mask: Tensor | None, tables: Tables, hidden: Tens
 
 def stablelm(model: Model) -> Tensor:
     """StableLmForCausalLM.forward."""
-    given = make_inputs(model)
-    hidden = model.part().run("model", _stablelm_model, model, given)
-    return language_model_head(model.part(), "lm_head", hidden, given.labels)
+    return causal_lm(model, "model", _stablelm_model)
 
 
 def _stablelm_model(model: Model, given: Inputs) -> Tensor:
-    base = model.part("model")
-    inputs_embeds = base.embedding("embed_tokens", given.ids)
-    positions = model.tape.empty((1, given.ids.shape[1]), "int64")
-    mask = causal_mask(model, inputs_embeds)
-    tables = rotary_tables(model.tape, given.ids.shape[1], heads_of(model).rope_dim, inputs_embeds.dtype)
-    hidden = run_layers(
-        model, "model.layers", layer_kinds(model.architecture),
-        lambda part, _, x: _stablelm_layer(part, mask, tables, positions, x), lambda: inputs_embeds,
-    )  # fmt: skip
-    return base.layer_norm("norm", hidden)
+    return _rotary_model(model, given, _stablelm_layer, "norm")
 
 
 def _stablelm_layer(part: Part, mask: Tensor | None, tables: Tables, positions: Tensor, hidden: Tensor) -> Tensor:

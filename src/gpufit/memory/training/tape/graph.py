@@ -108,7 +108,6 @@ class Tape:
         self.sums_in_place = sums_in_place
         self.accumulates = accumulates
         self.recording = True
-        self.packing = False  # a checkpoint's forward runs, in which no node holds what it saves
         self.autocast: str | None = None
         self.cast_weights: dict[int, Tensor] = {}
         self.recomputed_bytes = 0  # the most that one checkpoint brought back
@@ -123,6 +122,11 @@ class Tape:
     def running_ahead(self) -> bool:
         """Whether this is the forward pass itself, not a checkpoint that is run again."""
         return self._recomputing is None
+
+    @property
+    def packing(self) -> bool:
+        """Whether a checkpoint's forward runs, in which no node holds what it saves."""
+        return self._frame is not None
 
     def empty(self, shape: Shape, dtype: str, strides: Shape | None = None) -> Tensor:
         """A new tensor with no history."""
@@ -203,22 +207,18 @@ class Tape:
             finally:
                 self.ledger.module = outer
 
-        frame = self._frame = Frame(again)
-        self.packing = True
+        self._frame = Frame(again)
         try:
             return block(*inputs)
         finally:
-            self._frame, self.packing = None, False
-            del frame
+            self._frame = None
 
     def _recompute(self, frame: Frame) -> None:
         again = frame.again
         if again is None:
             raise RuntimeError("a checkpoint is recomputed once")
-        frame.made = {}
-        before = self.ledger.temporaries_bytes
-        self._recomputing, self._remade = frame, 0
-        self.recording = True
+        frame.made, before = {}, self.ledger.temporaries_bytes
+        self._recomputing, self._remade, self.recording = frame, 0, True
         try:
             again()
         except Stop:

@@ -6,7 +6,7 @@ Mirrors PyTorch 2.13, tools/autograd/derivatives.yaml.
 from __future__ import annotations
 
 from gpufit.memory.training.tape.graph import Gradients, Node, only
-from gpufit.memory.training.tape.tensor import Tensor
+from gpufit.memory.training.tape.tensor import Shape, Tensor
 
 
 def top(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -26,7 +26,17 @@ def top(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def take(x: Tensor, rows: Tensor) -> Tensor:
-    """``x[rows]``: saves the rows' numbers; the gradient is added up in zeros of the whole (index_backward)."""
+    """``x[rows]``: a copy of those rows."""
+    return _indexed(x, rows, (rows.elements, *x.shape[1:]))
+
+
+def pick(x: Tensor, dim: int) -> Tensor:
+    """``x[..., [i], :]``: a copy of one place by a list of indices."""
+    return _indexed(x, x.tape.empty((1,), "int64"), (*x.shape[:dim], 1, *x.shape[dim + 1 :]))
+
+
+def _indexed(x: Tensor, index: Tensor, shape: Shape) -> Tensor:
+    """Saves the places' numbers; the gradient is added up in zeros of the whole (index_backward)."""
     whole = x.shape
 
     def back(node: Node, grads: Gradients) -> Gradients:
@@ -37,8 +47,8 @@ def take(x: Tensor, rows: Tensor) -> Tensor:
         return (out,)
 
     node = x.tape.node("index", (x,), back)
-    x.tape.save(node, rows)
-    out = x.tape.empty((rows.elements, *whole[1:]), x.dtype)
+    x.tape.save(node, index)
+    out = x.tape.empty(shape, x.dtype)
     x.tape.attach(node, out)
     return out
 

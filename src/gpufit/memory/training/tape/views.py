@@ -193,26 +193,6 @@ def select(x: Tensor, dim: int) -> Tensor:
     return _view(x, "select", shape, (*x.strides[:dim], *x.strides[dim + 1 :]), back)
 
 
-def pick(x: Tensor, dim: int) -> Tensor:
-    """``x[..., [i], :]``: a copy of one place by a list of indices; its gradient is put into zeros (index_put)."""
-    dim = dim % len(x.shape)
-    whole = x.shape
-    index = x.tape.empty((1,), "int64")
-
-    def back(node: Node, grads: Gradients) -> Gradients:
-        g = only(grads)
-        kept = g.tape.saved(node)
-        out = g.tape.empty(whole, g.dtype)
-        del kept
-        return (out,)
-
-    node = x.tape.node("index", (x,), back)
-    x.tape.save(node, index)
-    out = x.tape.empty((*whole[:dim], 1, *whole[dim + 1 :]), x.dtype)
-    x.tape.attach(node, out)
-    return out
-
-
 def _joined(grads: Gradients, whole: Shape) -> Gradients:
     g = next(g for g in grads if g is not None)
     blanks = [g.tape.empty(g.shape, g.dtype) for other in grads if other is None]
