@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -67,4 +68,6 @@ def _report(message: str, hint: str, code: str, exit_code: int, args: Sequence[s
 
 def script() -> None:
     """The console script."""
-    sys.exit(main())
+    code = main()
+    gc.freeze()  # the collector's walk at the interpreter's end takes a second where torch was imported, for nothing
+    sys.exit(code)

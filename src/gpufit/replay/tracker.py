@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from gpufit.replay.layouts import Layouts
 from gpufit.replay.recording import Event, Phase, Recording
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Tracker:
     def __init__(self, device_type: str, rules: Mapping[Any, Callable[..., Any]] | None = None) -> None:
         self.device_type = device_type
         self.rules = rules or {}  # operator -> what runs in its place, itself seen
+        self._call = Layouts().call if device_type == "meta" else _call
         self.events: list[Event] = []
         self.residents: list[Event] = []
         self.phases: list[Phase] = []
@@ -88,7 +90,7 @@ class Tracker:
         """See every operation inside, and know which of the modules' children runs."""
         from torch.utils._python_dispatch import TorchDispatchMode
 
-        tracker, rules = self, self.rules
+        tracker, rules, call = self, self.rules, self._call
         running: list[Any] = []  # a rule may call the operator that it stands in for
 
         class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignore]
@@ -101,7 +103,7 @@ class Tracker:
                             return rule(*args, **(kwargs or {}))
                     finally:
                         running.pop()
-                result = func(*args, **(kwargs or {}))
+                result = call(func, args, kwargs or {})
                 tracker.see(result, func.overloadpacket.__name__)
                 return result
 
@@ -132,3 +134,7 @@ class Tracker:
     def recording(self) -> Recording:
         """What was seen so far, as plain data."""
         return Recording(residents=tuple(self.residents), events=tuple(self.events), phases=tuple(self.phases))
+
+
+def _call(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return operator(*args, **kwargs)

@@ -77,14 +77,16 @@ def ask_child(
 def _limited(limit_seconds: float, limit_bytes: int) -> str:
     """The child's program: it bounds itself before it imports anything large. Windows has no such limits."""
     return (
-        "import sys\n"
+        "import gc, sys\n"
         "try:\n"
         " import resource\n"
         f" resource.setrlimit(resource.RLIMIT_CPU, ({int(limit_seconds) + 1},) * 2)\n"
         f" resource.setrlimit(resource.RLIMIT_DATA, ({limit_bytes},) * 2)\n"
         "except (ImportError, ValueError, OSError): pass\n"
         "from gpufit.replay.inventory import main\n"
-        "sys.exit(main())"
+        "code = main()\n"
+        "gc.freeze()\n"  # as in gpufit.cli.main
+        "sys.exit(code)"
     )
 
 
