@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +17,10 @@ ROOT = Path(__file__).parents[1]
 
 # Nothing in the suite may ask the network, a real GPU, or the user's own files.
 os.environ.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "OMP_NUM_THREADS": "2"})
+# The cache is one for the run, empty at its start; the workers of pytest-xdist inherit it.
+STARTED_HERE = "PYTEST_XDIST_WORKER" not in os.environ
+if STARTED_HERE:
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="gpufit-tests-")
 # pytest-xdist tells its workers a width, and a width that is told is kept to, piped or not.
 os.environ.pop("COLUMNS", None)
 
@@ -48,3 +55,15 @@ def follows_schema() -> Callable[[object], None]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--update-golden`` rewrites the texts in tests/golden, to be looked at and committed."""
     parser.addoption("--update-golden", action="store_true", help="rewrite the texts in tests/golden")
+
+
+def pytest_collection_finish() -> None:
+    """What was collected lives to the end: the garbage collector need not walk it again at every turn."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """The run's cache goes with the run."""
+    if STARTED_HERE:
+        shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ OPEN = {"units", "errors", "records", "__about__"}
 HEAVY = ("torch", "transformers", "accelerate", "bitsandbytes", "peft")
 
 
+@cache
 def imports_of(path: Path) -> list[tuple[str, bool]]:
     """Every imported module of a file, and whether it is imported when the file is."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

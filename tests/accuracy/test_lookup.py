@@ -14,11 +14,16 @@ from gpufit.api import architecture_of
 from gpufit.errors import SourceError
 from gpufit.memory.workload import Workload
 from gpufit.sources.http import Answer, Unreachable
+from gpufit.sources.hub_client import HubClient
 from gpufit.sources.known import or_the_hub
 
 
-def test_the_hub_is_asked_last_and_not_again_once_it_was_not_reached(tmp_path: Path) -> None:
+def test_the_hub_is_asked_last_and_not_again_once_it_was_not_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
+    without_waiting = HubClient.__init__.__kwdefaults__ | {"pause": lambda seconds: None}
+    monkeypatch.setattr(HubClient.__init__, "__kwdefaults__", without_waiting)
 
     def no_route(url: str, headers: Mapping[str, str], *, limit_bytes: int, timeout_seconds: float) -> Answer:
         asked.append(url)

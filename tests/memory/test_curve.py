@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
 from math import ceil, sqrt
 from typing import Any
 
@@ -119,6 +120,7 @@ def test_what_cannot_be_followed_is_searched() -> None:
             assert curve.at(start) == tuple(calculate(start))
 
 
+@cache
 def one_of_each_form() -> dict[str, Architecture]:
     return {a.form: a for entry in load_catalog(None, os.environ).entries for a in (entry.architecture(),)}
 

@@ -1,16 +1,20 @@
 """Files made to hurt: whatever they claim, gpufit answers within a second, within 100 MiB, and with a typed error.
 
-Each case runs in a process of its own, since only so the memory that one file costs can be told.
+Each case runs in a process of its own, since only so the memory that one file costs can be told; all are forked from
+one that has done the imports.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import select
 import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,21 +23,27 @@ from written import LLAMA, safetensors_header
 MIB = 1 << 20
 HANG_SECONDS = 10.0  # tells a hang on any machine; `benchmarks/hostile.py` holds each case to its second
 ACCEPTED = ("accepted",)  # large, but true
-CHILD = """
-import re, sys, time
+NURSERY = """
+import os, re, sys, time
 from pathlib import Path
 from gpufit.errors import GpufitError
 from gpufit.sources import checkpoint, files, headers, resolve
 from gpufit.facts import gguf, gguf_config, gguf_model, safetensors, stored_quant
 from gpufit.facts.families import llama
 peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
-before, start = peak(), time.process_time()
-try:
-    resolve.resolve_path(Path(sys.argv[1]))
-    told = "accepted"
-except GpufitError as error:
-    told = f"{type(error).__name__} {error.exit_code} {error.message[:200]}"
-print((peak() - before) // 1024, time.process_time() - start, told)
+for line in sys.stdin:
+    child = os.fork()
+    if child:
+        print("", os.waitpid(child, 0)[1], flush=True)
+        continue
+    before, start = peak(), time.process_time()
+    try:
+        resolve.resolve_path(Path(line[:-1]))
+        told = "accepted"
+    except GpufitError as error:
+        told = f"{type(error).__name__} {error.exit_code} {error.message[:200]}"
+    print((peak() - before) // 1024, time.process_time() - start, told, end="", flush=True)
+    os._exit(0)
 """
 
 
@@ -115,17 +125,30 @@ CASES: dict[str, Callable[[], dict[str, bytes]]] = {
 }  # fmt: skip
 
 
-def run(path: Path) -> tuple[int, float, str]:
-    """(MiB of growth, seconds of processor time, what was told)."""
+@cache
+def nursery() -> subprocess.Popen[str]:
+    """A process that has imported gpufit and reads each file that it is told of in a child of its own."""
     import gpufit
 
     source = str(Path(next(iter(gpufit.__path__))).parent)
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, timeout=60, check=False,
+    process = subprocess.Popen(
+        [sys.executable, "-c", NURSERY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": source},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    mib, seconds, told = done.stdout.split(" ", 2)
+    atexit.register(process.communicate)  # the end of its input is its end
+    return process
+
+
+def run(path: Path) -> tuple[int, float, str]:
+    """(MiB of growth, seconds of processor time, what was told)."""
+    asked, answered = nursery().stdin, nursery().stdout
+    assert asked is not None
+    assert answered is not None
+    print(path, file=asked, flush=True)
+    assert select.select([answered], [], [], 60)[0], f"no answer for {path}"
+    answer, status = answered.readline().rsplit(" ", 1)
+    assert status == "0\n", f"the process ended with {status.strip()}: {answer}"
+    mib, seconds, told = answer.split(" ", 2)
     return int(mib), float(seconds), told.strip()
 
 

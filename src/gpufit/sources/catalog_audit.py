@@ -68,6 +68,7 @@ def _keys(entry: CatalogEntry, found: ResolvedModel, *, joint: bool = False) -> 
     """Keys that differ; ``joint`` names one-sided ones too that change nothing alone, as those of a section do."""
     ours, theirs = leaves(entry.config), leaves(found.config or found.translated or {})
     read = {tuple(key.split(".")) for key, _ in found.architecture.provenance}
+    own = try_parse(entry.config)
     for path in dict.fromkeys((*ours, *(path for path in theirs if path in read))):
         if path[-1] in ("dtype", "torch_dtype"):
             continue  # a field of the entry
@@ -75,9 +76,9 @@ def _keys(entry: CatalogEntry, found: ResolvedModel, *, joint: bool = False) -> 
         if here == there:
             continue
         if here is ABSENT:
-            matters = joint or _changes(entry, {**ours, path: there})
+            matters = joint or _changes(entry, own, {**ours, path: there})
         elif there is ABSENT:
-            matters = joint or _changes(entry, {key: value for key, value in ours.items() if key != path})
+            matters = joint or _changes(entry, own, {key: value for key, value in ours.items() if key != path})
         else:
             matters = True
         if matters:
@@ -89,9 +90,9 @@ def _shown(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=dict)
 
 
-def _changes(entry: CatalogEntry, values: dict[tuple[str, ...], Any]) -> bool:
-    """Whether the entry with these values in its configuration is another model."""
-    other, own = try_parse(from_leaves(values)), try_parse(entry.config)
+def _changes(entry: CatalogEntry, own: Architecture | None, values: dict[tuple[str, ...], Any]) -> bool:
+    """Whether the entry, ``own`` as it is read, is another model with these values in its configuration."""
+    other = try_parse(from_leaves(values))
     if other is None or own is None:
         return True
     if entry.context_tokens:  # the entry's own field decides, whatever its config says

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -220,10 +221,17 @@ def _joined(opening: str, closing: str, items: Iterator[list[str]]) -> Iterator[
 
 def _scalar(value: object) -> str:
     """One value as YAML writes it inside braces, quoted where it must be."""
+    return _text(value) if isinstance(value, str) else _dumped(value)
+
+
+def _dumped(value: object) -> str:
     import yaml
 
     text: str = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=1 << 30)
     return text.strip()[1:-1]
+
+
+_text = lru_cache(maxsize=4096)(_dumped)  # the same keys come again and again; 1, 1.0 and True would be one key
 
 
 def _wrapped(start: str, words: list[str]) -> list[str]:
