@@ -60,6 +60,9 @@ RULES: tuple[Rule, ...] = (
          source="models/llama/modeling_llama.py 4.51.3:559, self._gradient_checkpointing_func(decoder_layer.__call__): "
                 "FSDP's unit is inside the checkpoint; from 4.52 on modeling_layers.py, GradientCheckpointingLayer, "
                 "has the checkpoint inside the unit"),
+    Rule(name="caches beside checkpoints", until=(4, 53), models=frozenset({"gpt_bigcode"}),
+         source="models/gpt_bigcode/modeling_gpt_bigcode.py 4.52.4:890-915, presents.append(outputs[1]) under "
+                "checkpoints as well; 4.53.0:763-767 sets use_cache = False there, as other families always did"),
     Rule(name="two caches", until=(4, 42),
          source="generation/utils.py: the step's tuple of keys and values is held until the next one is whole; "
                 "DynamicCache by default since 4.42"),

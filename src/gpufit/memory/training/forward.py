@@ -52,7 +52,8 @@ class MicroStep:
     middle layer's part of it (its input alone under checkpointing, ``checkpoint_bytes`` then for all layers), and
     ``recompute_bytes`` the most that one layer brings back. ``forward_peak_bytes`` is reached in ``forward_moment``;
     ``backward_peak_bytes`` leaves gradients of weights out. ``loss_peak_bytes`` is the widest instant of the loss, both
-    ways; ``logits_bytes`` the logits themselves. ``moments`` are the widest instants of backward with the share of the
+    ways; ``logits_bytes`` the logits themselves, and ``caches_bytes`` what the model's output holds beside them, alone,
+    until the loss is there. ``moments`` are the widest instants of backward with the share of the
     weights' gradients that exists by then, ``gradients_bytes`` being all of them.
     """
 
@@ -63,6 +64,7 @@ class MicroStep:
     forward_peak_bytes: int
     forward_moment: str
     logits_bytes: int
+    caches_bytes: int
     loss_peak_bytes: int
     backward_peak_bytes: int
     gradients_bytes: int
@@ -116,6 +118,8 @@ def micro_step(
     ledger = tape.ledger
     loss = program(model)
     tape.leave_autocast()
+    caches_bytes = tape.held_alone(model.caches)
+    model.caches.clear()
     saved_bytes, saved = ledger.temporaries_bytes, group_saved(ledger, model)
     ahead = ledger.scopes
     ledger.scopes = []
@@ -128,6 +132,7 @@ def micro_step(
         saved_bytes=saved_bytes, saved=saved, checkpoint_bytes=model.checkpoint_bytes,
         recompute_bytes=tape.recomputed_bytes,
         forward_peak_bytes=widest.most.temporaries_bytes, forward_moment=widest.name, logits_bytes=model.logits_bytes,
+        caches_bytes=caches_bytes,
         loss_peak_bytes=_widest((*ahead, *ledger.scopes), "loss"),
         backward_peak_bytes=max(scope.most.temporaries_bytes for scope in ledger.scopes),
         gradients_bytes=gradients, moments=_moments(ledger.scopes, gradients),

@@ -59,6 +59,8 @@ class Model:
         version, model_type = plan.library_version, architecture.model_type
         self.reentrant = len(architecture.stacks) == 1 and holds("reentrant checkpoints", version, model_type)
         self.keeps_leaves = plan.frozen_units and holds("checkpoints around layers", version, model_type)
+        self.keeps_caches = holds("caches beside checkpoints", version, model_type)
+        self.caches: list[Tensor] = []  # what the model hands out beside the logits; dies with its output
         self.weights = weights_by_name(architecture, plan)
         self.checkpoint_bytes = self.logits_bytes = 0
         self.repeats: dict[str, int] = {}  # a layer's path -> how many layers it stands for, if not one

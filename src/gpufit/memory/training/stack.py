@@ -2,7 +2,8 @@
 
 Layers alike leave alike behind, so of a deep stack only both ends run; between them stand the bytes that the others
 save, measured on a layer of their kind, until the way back passes and turns them into those layers' gradients. What
-autocast's cache alone holds of a layer, its weights in the low format, stands there until the forward pass is over.
+autocast's cache alone holds of a layer, its weights in the low format, stands there until the forward pass is over; so
+does what the model's output alone holds.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ Shared = Callable[[], tuple[Tensor | None, ...]]
 
 
 class Left(NamedTuple):
-    """What a layer leaves behind: saved for backward, and held by autocast's cache alone."""
+    """What a layer leaves behind: saved for backward, and held by autocast's cache or by the model's output alone."""
 
     saved_bytes: int
     cached_bytes: int
+    handed_out_bytes: int
 
 
 def run_layers(
@@ -54,15 +56,19 @@ def run_layers(
             for kind in alike[head:tail]:
                 model.repeats[f"{prefix}.{shown[kind]}"] = model.repeats.get(f"{prefix}.{shown[kind]}", 1) + 1
         ledger.enter(f"{prefix}.{index}")
-        before, casts = ledger.temporaries_bytes, len(model.tape.cast_weights)
+        before, casts, caches = ledger.temporaries_bytes, len(model.tape.cast_weights), len(model.caches)
         with ledger.inside(f"{prefix}.{index}"):
             outputs = _run(model, prefix, index, kinds[index], layer, hidden, shared())
         hidden = outputs[0] if isinstance(outputs, tuple) else outputs
         if not isinstance(outputs, tuple):
             outputs = None
+        elif model.keeps_caches and outputs[1] is not None:
+            model.caches.append(outputs[1].alias())
+            outputs = None
         if index:
-            cached = model.tape.cached_bytes(casts)
-            left[alike[index]] = Left(ledger.temporaries_bytes - before - cached, cached)
+            cached, handed_out = model.tape.cached_bytes(casts), model.tape.held_alone(model.caches[caches:])
+            saved = ledger.temporaries_bytes - before - cached - handed_out
+            left[alike[index]] = Left(saved, cached, handed_out)
             if index < head:  # the very last layer hands its output to no layer
                 shown[alike[index]] = index
     return hidden
@@ -126,6 +132,9 @@ def _skip(model: Model, prefix: str, layers: range, left: Sequence[Left], hidden
     if cached:
         casts = tape.empty((cached,), "int8")
         tape.cast_weights[id(casts)] = casts
+    handed_out = sum(one.handed_out_bytes for one in left)
+    if handed_out:
+        model.caches.append(tape.empty((handed_out,), "int8"))
     if node is None or not size:
         return hidden
     node.held = Storage(tape.ledger, size)

@@ -58,16 +58,18 @@ def learned_positions(
 def pre_norm_layer(
     part: Part, mask: Tensor | None, hidden: Tensor,
     attention: Callable[[Part, Tensor | None, Tensor], Attended], mlp: Callable[[Part, Tensor], Tensor],
-) -> Tensor:  # fmt: skip
-    """GPT2Block.forward and GPTBigCodeBlock.forward."""
+    *, hands_out: bool = False,
+) -> Outputs:  # fmt: skip
+    """GPT2Block.forward and GPTBigCodeBlock.forward; ``hands_out``: what attention gives beside its output as well."""
     residual = hidden
     hidden = part.layer_norm("ln_1", hidden)
-    output, _ = part.run("attn", attention, part.inside("attn"), mask, hidden)
+    output, beside = part.run("attn", attention, part.inside("attn"), mask, hidden)
     hidden = add(output, residual)
     residual = hidden
     hidden = part.layer_norm("ln_2", hidden)
     fed = part.run("mlp", mlp, part.inside("mlp"), hidden)
-    return add(residual, fed)
+    hidden = add(residual, fed)
+    return (hidden, beside) if hands_out else hidden
 
 
 def _gpt2_attention(part: Part, mask: Tensor | None, hidden: Tensor) -> Attended:

@@ -25,12 +25,15 @@ def _bigcode_model(model: Model, given: Inputs) -> Tensor:
     mlp = partial(gpt2_mlp, activation="gelu_pytorch_tanh")
     return learned_positions(
         model, given, layer_kinds(model.architecture),
-        lambda part, mask, x: pre_norm_layer(part, mask, x, _bigcode_attention, mlp),
+        lambda part, mask, x: pre_norm_layer(part, mask, x, _bigcode_attention, mlp, hands_out=model.keeps_caches),
     )  # fmt: skip
 
 
 def _bigcode_attention(part: Part, mask: Tensor | None, hidden: Tensor) -> Attended:
-    """GPTBigCodeAttention.forward: one key head for all queries, or a head's three parts side by side."""
+    """GPTBigCodeAttention.forward: one key head for all queries, or a head's three parts side by side.
+
+    Where it hands its keys and values out they are a look at the whole product, queries included.
+    """
     a = heads_of(part.model)
     lead = hidden.shape[:-1]
     fused = part.linear("c_attn", hidden)
@@ -44,7 +47,7 @@ def _bigcode_attention(part: Part, mask: Tensor | None, hidden: Tensor) -> Atten
     output = contiguous(reshape(output, *lead, -1))
     output = part.linear("c_proj", output)
     output = dropout(output, part.dropout.hidden)
-    return output, weights
+    return output, key if part.model.keeps_caches else weights
 
 
 def gpt_neo(model: Model) -> Tensor:

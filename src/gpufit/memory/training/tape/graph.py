@@ -250,8 +250,12 @@ class Tape:
         A product saves its matrix (not its bias) where its input takes a gradient; inside a checkpoint nothing does.
         """
         casts = islice(self.cast_weights.values(), first, None)
-        # counted here: the cached tensor and getrefcount's own
-        alone = (cast.storage.handle for cast in casts if sys.getrefcount(cast.storage) == 2)
+        return self.held_alone(casts)
+
+    def held_alone(self, tensors: Iterable[Tensor]) -> int:
+        """Bytes of the storages that no other tensor looks at."""
+        # counted here: the tensor's reference and getrefcount's own
+        alone = (tensor.storage.handle for tensor in tensors if sys.getrefcount(tensor.storage) == 2)
         return sum(self.ledger.alive[handle].bytes for handle in alone)
 
     @contextmanager
