@@ -16,9 +16,6 @@ EXPLAINED: tuple[tuple[str, str], ...] = (
      "bitsandbytes keeps each layer's fp32 input as an attribute of the graph's node, past backward in a loop that "
      "holds the output: 2,048 tokens x (3 x 2,048 + 5,632) x 4 bytes x 22 layers = 2.12 GB, which is the difference; "
      "not counted, as the Trainer holds no output"),
-    (r"fms-(03|04|24|25|26|27)-alloc",
-     "unexplained: GPT-BigCode's loss holds one more tensor of all logits, in the loss's format, and 12 KB a token, "
-     "the size of the cache, as if outputs lived on in backward; Mistral's rows under that Trainer show none of it"),
     (r"litgpt-hub-(16|19|29)",
      "the figure is below weights, gradients and AdamW's states together (8 bytes a parameter in bf16): another "
      "optimizer or meter"),

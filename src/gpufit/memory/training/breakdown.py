@@ -84,6 +84,8 @@ def _activations_formula(e: TrainingEstimate) -> str:
         f"{plan.micro_batch} × {plan.seq:,} tokens, checkpointing {plan.checkpointing}, {plan.attention} attention, "
         f"{plan.loss} loss"
     )
+    if e.phase.name == "forward" and e.micro.caches_bytes:
+        text += f", {e.micro.caches_bytes:,} of it keys and values that the model hands out"
     if e.rank.gathered_bytes or e.rank.block_bytes:
         text += f" + {e.rank.gathered_bytes + e.rank.block_bytes:,} of gathered weights and of each block"
     return text

@@ -19,7 +19,7 @@ from gpufit.memory.training.plan import TrainingPlan
 from gpufit.memory.training.step import Moment
 from gpufit.memory.training.tape.graph import Tape
 from gpufit.memory.training.tape.ledger import Scope
-from gpufit.memory.training.tape.tensor import Tensor
+from gpufit.memory.training.tape.tensor import Tensor, held_alone
 from gpufit.records import record
 
 Program = Callable[[Model], Tensor]
@@ -118,7 +118,7 @@ def micro_step(
     ledger = tape.ledger
     loss = program(model)
     tape.leave_autocast()
-    caches_bytes = tape.held_alone(model.caches)
+    caches_bytes = held_alone(ledger, model.caches)
     model.caches.clear()
     saved_bytes, saved = ledger.temporaries_bytes, group_saved(ledger, model)
     ahead = ledger.scopes

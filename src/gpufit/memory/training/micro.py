@@ -60,6 +60,7 @@ def _micro_bytes(architecture: Architecture, plan: TrainingPlan, sums_in_place: 
         forward_moment=found.forward_moment,
         backward=found.moments,
         logits_bytes=found.logits_bytes,
+        caches_bytes=found.caches_bytes,
         leaf_bytes=2 * hidden if plan.trains_adapters and plan.checkpointing != "none" else 0,
         saved_layer_bytes=found.saved_bytes // max(1, layers),
     )

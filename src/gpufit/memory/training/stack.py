@@ -16,7 +16,7 @@ from gpufit.memory.training.modules import Model
 from gpufit.memory.training.tape.graph import Gradients, Node
 from gpufit.memory.training.tape.ops import size_of
 from gpufit.memory.training.tape.reentrant import checkpoint_reentrant
-from gpufit.memory.training.tape.tensor import Storage, Tensor
+from gpufit.memory.training.tape.tensor import Storage, Tensor, held_alone
 
 Outputs = Tensor | tuple[Tensor, Tensor | None]
 Layer = Callable[..., Outputs]  # (part, kind, hidden states, *what is shared)
@@ -59,19 +59,23 @@ def run_layers(
         before, casts, caches = ledger.temporaries_bytes, len(model.tape.cast_weights), len(model.caches)
         with ledger.inside(f"{prefix}.{index}"):
             outputs = _run(model, prefix, index, kinds[index], layer, hidden, shared())
-        hidden = outputs[0] if isinstance(outputs, tuple) else outputs
+        hidden = _hidden(outputs)
         if not isinstance(outputs, tuple):
             outputs = None
         elif model.keeps_caches and outputs[1] is not None:
             model.caches.append(outputs[1].alias())
             outputs = None
         if index:
-            cached, handed_out = model.tape.cached_bytes(casts), model.tape.held_alone(model.caches[caches:])
+            cached, handed_out = model.tape.cached_bytes(casts), held_alone(ledger, model.caches[caches:])
             saved = ledger.temporaries_bytes - before - cached - handed_out
             left[alike[index]] = Left(saved, cached, handed_out)
             if index < head:  # the very last layer hands its output to no layer
                 shown[alike[index]] = index
     return hidden
+
+
+def _hidden(outputs: Outputs) -> Tensor:
+    return outputs[0] if isinstance(outputs, tuple) else outputs
 
 
 def _run(
@@ -80,7 +84,12 @@ def _run(
     part = model.part(f"{prefix}.{{}}", index)
     if _checkpoints(model, range(index, index + 1)):
         model.checkpoint_bytes += size_of(hidden)
-        block = lambda x, *more: layer(part, kind, x, *more)  # noqa: E731
+
+        def block(x: Tensor, *more: Tensor | None) -> Outputs:
+            made = layer(part, kind, x, *more)
+            # layers of releases with reentry hand out no probabilities unless asked to
+            return _hidden(made) if model.reentrant and not model.keeps_caches else made
+
         if model.reentrant:
             return checkpoint_reentrant(model.tape, block, hidden, *shared, keeps_leaves=model.keeps_leaves)
         return model.tape.checkpoint(block, hidden, *shared)

@@ -28,8 +28,9 @@ class Moment:
 class MicroBytes:
     """One micro-batch above what stays: the forward pass's peak, the moments of backward, and what a loop may keep.
 
-    A loop that holds the model's output until the next step keeps ``logits_bytes`` with it, and ``leaf_bytes``: the
-    embeddings' output and its gradient, where checkpointing adapters made it a leaf (enable_input_require_grads).
+    A loop that holds the model's output until the next step keeps ``logits_bytes`` with it, ``caches_bytes`` (the keys
+    and values handed out beside them) and ``leaf_bytes``: the embeddings' output and its gradient, where checkpointing
+    adapters made it a leaf (enable_input_require_grads).
     ``saved_layer_bytes`` is what one layer of the first stack leaves for backward.
     """
 
@@ -37,6 +38,7 @@ class MicroBytes:
     forward_moment: str
     backward: tuple[Moment, ...]
     logits_bytes: int = 0
+    caches_bytes: int = 0
     leaf_bytes: int = 0
     saved_layer_bytes: int = 0
 
@@ -85,12 +87,12 @@ def lay_phases(rank: Rank, micro: MicroBytes, plan: TrainingPlan) -> tuple[Phase
         temporaries_bytes=micro.forward_bytes + gathered("forward", micro.forward_moment), gradients_bytes=held,
     )  # fmt: skip
     reducing = rank.reducing_bytes if sharing else 0
-    logits = micro.logits_bytes if plan.keeps_outputs else 0
-    kept = logits + (micro.leaf_bytes if plan.keeps_outputs else 0)
+    handed_out = micro.logits_bytes + micro.caches_bytes if plan.keeps_outputs else 0
+    kept = handed_out + (micro.leaf_bytes if plan.keeps_outputs else 0)
     moments = [
         PhasePeak(
             name="backward", moment=moment.name,
-            temporaries_bytes=moment.temporaries_bytes + gathered("backward", moment.name) + logits
+            temporaries_bytes=moment.temporaries_bytes + gathered("backward", moment.name) + handed_out
             + (reducing if moment.gradient_share else 0),
             gradients_bytes=held or int(rank.gradients_bytes * moment.gradient_share),
         )

@@ -32,22 +32,27 @@ def _bigcode_model(model: Model, given: Inputs) -> Tensor:
 def _bigcode_attention(part: Part, mask: Tensor | None, hidden: Tensor) -> Attended:
     """GPTBigCodeAttention.forward: one key head for all queries, or a head's three parts side by side.
 
-    Where it hands its keys and values out they are a look at the whole product, queries included.
+    Where it hands its keys and values out (4.52.4:242-247) they are a look at the whole product, queries included.
     """
     a = heads_of(part.model)
     lead = hidden.shape[:-1]
     fused = part.linear("c_attn", hidden)
-    if a.kv_heads == 1:
-        query, key, value = split(unsqueeze(fused, 1), 3, (a.heads * a.head_dim, a.head_dim, a.head_dim))
-        query = transpose(view(query, *lead, -1, a.head_dim), 1, 2)
+    shared = a.kv_heads == 1
+    fused = unsqueeze(fused, 1) if shared else transpose(view(fused, *lead, a.heads, -1), 1, 2)
+    queries, present = a.heads * a.head_dim if shared else a.head_dim, None
+    if part.model.keeps_caches:
+        query, present = split(fused, 3, (queries, 2 * a.head_dim))
+        key, value = split(present, 3, (a.head_dim, a.head_dim))
     else:
-        query, key, value = split(transpose(view(fused, *lead, a.heads, -1), 1, 2), 3, (a.head_dim,) * 3)
+        query, key, value = split(fused, 3, (queries, a.head_dim, a.head_dim))
+    if shared:
+        query = transpose(view(query, *lead, -1, a.head_dim), 1, 2)
     del fused
     output, weights = attend(part, query, key, value, mask)
     output = contiguous(reshape(output, *lead, -1))
     output = part.linear("c_proj", output)
     output = dropout(output, part.dropout.hidden)
-    return output, key if part.model.keeps_caches else weights
+    return output, weights if present is None else present
 
 
 def gpt_neo(model: Model) -> Tensor:

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from gpufit.memory.training.tape.ledger import Ledger
-from gpufit.memory.training.tape.tensor import Shape, Storage, Tensor, laid_out
+from gpufit.memory.training.tape.tensor import Shape, Storage, Tensor, held_alone, laid_out
 
 Result = TypeVar("Result")
 Gradients = Sequence[Tensor | None]
@@ -249,14 +249,7 @@ class Tape:
 
         A product saves its matrix (not its bias) where its input takes a gradient; inside a checkpoint nothing does.
         """
-        casts = islice(self.cast_weights.values(), first, None)
-        return self.held_alone(casts)
-
-    def held_alone(self, tensors: Iterable[Tensor]) -> int:
-        """Bytes of the storages that no other tensor looks at."""
-        # counted here: the tensor's reference and getrefcount's own
-        alone = (tensor.storage.handle for tensor in tensors if sys.getrefcount(tensor.storage) == 2)
-        return sum(self.ledger.alive[handle].bytes for handle in alone)
+        return held_alone(self.ledger, islice(self.cast_weights.values(), first, None))
 
     @contextmanager
     def without_gradients(self) -> Any:

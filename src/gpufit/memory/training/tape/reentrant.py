@@ -33,7 +33,10 @@ def checkpoint_reentrant(
 
 
 def _run_again(node: Node, grads: Gradients) -> Gradients:
-    """CheckpointFunction.backward: outputs stay named while their own graph is walked."""
+    """CheckpointFunction.backward: outputs stay named while their own graph is walked.
+
+    An output that nobody used gets a gradient of zeros (autograd.Function materializes them unless told not to).
+    """
     block, kept, keeps_leaves = node.extra
     tape = next(given.tape for given in kept if given is not None)
     ledger = tape.ledger
@@ -51,7 +54,12 @@ def _run_again(node: Node, grads: Gradients) -> Gradients:
     tape.leave_autocast()
     tape.recomputed_bytes = max(tape.recomputed_bytes, ledger.temporaries_bytes - before)
     del inputs
-    tape.walk([(output, grad) for output, grad in zip(outputs, grads, strict=True) if grad is not None])
+    roots = [
+        (output, tape.empty(output.shape, output.dtype) if grad is None else grad)
+        for output, grad in zip(outputs, grads, strict=True)
+        if output.needs_grad
+    ]
+    tape.walk(roots)
     ledger.module = outer
     if keeps_leaves:
         tape.kept += [leaf for leaf in leaves if leaf is not None]

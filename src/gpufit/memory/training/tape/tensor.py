@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING
@@ -66,6 +68,13 @@ class Tensor:
             self.tape, self.shape if shape is None else shape, self.dtype,
             strides=self.strides if strides is None else strides, storage=self.storage,
         )  # fmt: skip
+
+
+def held_alone(ledger: Ledger, tensors: Iterable[Tensor]) -> int:
+    """Bytes of those storages that no other tensor looks at."""
+    # counted here: the tensor's reference and getrefcount's own
+    alone = (tensor.storage.handle for tensor in tensors if sys.getrefcount(tensor.storage) == 2)
+    return sum(ledger.alive[handle].bytes for handle in alone)
 
 
 @lru_cache(maxsize=4096)
