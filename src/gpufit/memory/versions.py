@@ -81,6 +81,9 @@ RULES: tuple[Rule, ...] = (
                 "0.2.0 (2024-02) unpacks the weight from 1,024 rows on"),
     Rule(name="own segments", until=(4, 50),
          source="modeling_utils.py: caching_allocator_warmup, which takes all weights as one block, comes with 4.50"),
+    Rule(name="loading one by one", until=(5,),
+         source="modeling_utils.py 4.48.1, _load_state_dict_into_meta_model: create_quantized_param before the next "
+                "one; 5.0.0 has core_model_loading.py and its threads"),
     Rule(name="quantized biases", until=(4, 50),
          source="optimum gptq/quantizer.py up to 1.23: QuantLinear(..., True, ...) registers a bias for every layer"),
 )  # fmt: skip
