@@ -43,6 +43,7 @@ class CacheLayers:
     window_tokens: int | None = None
     state: tuple[StateTensor, ...] = ()
     index_dim: int = 0  # a sparse attention's indexer key, one per token beside keys and values
+    followed_by: int = 0  # layers of other kinds behind the last of these, where a family's reader knows the order
     tokens_per_entry: int = 1  # more than 1 where one cached entry stands for that many tokens (compressed attention)
 
     @property

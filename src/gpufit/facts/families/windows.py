@@ -57,11 +57,15 @@ def cache_layers(
     if sliding and window is None:
         raise BadConfig("config has sliding_attention layers but no sliding_window")
     full_layers = CacheLayers(
-        kind="full", layers=len(kinds) - sliding,
+        kind="full", layers=len(kinds) - sliding, followed_by=_behind_last(FULL, kinds),
         kv_heads=kv_heads, key_dim=head_dim, value_dim=head_dim,
     )  # fmt: skip
     sliding_layers = CacheLayers(
-        kind="sliding", layers=sliding, window_tokens=window,
+        kind="sliding", layers=sliding, window_tokens=window, followed_by=_behind_last(SLIDING, kinds),
         kv_heads=kv_heads, key_dim=head_dim, value_dim=head_dim,
     )  # fmt: skip
     return tuple(group for group in (full_layers, sliding_layers) if group.layers)
+
+
+def _behind_last(kind: str, kinds: tuple[str, ...]) -> int:
+    return kinds[::-1].index(kind) if kind in kinds else 0

@@ -26,6 +26,7 @@ from __future__ import annotations
 from typing import Literal
 
 from gpufit.memory.activations.quantized import linear_moments
+from gpufit.memory.activations.sdpa import fused_moments, math_moments
 from gpufit.memory.activations.setting import Moment, Setting
 from gpufit.memory.activations.symbols import (
     NOTHING,
@@ -33,7 +34,6 @@ from gpufit.memory.activations.symbols import (
     B,
     D,
     Expr,
-    H,
     M,
     N,
     P,
@@ -52,6 +52,7 @@ from gpufit.memory.activations.symbols import (
     q,
     r,
     v,
+    z,
 )
 from gpufit.records import record
 
@@ -307,10 +308,9 @@ def _query_norm_moments(block: Block, c: Setting, around: Expr) -> list[Moment]:
 
 
 def _attention_moments(block: Block, c: Setting, stream: Expr, around: Expr) -> list[Moment]:
-    repeated = P * b * (q + o) if c.grouped else NOTHING
     projections = T * b * block.projections
     if c.kernel == "eager":
-        repeated = repeated if block.repeats else NOTHING
+        repeated = P * b * (q + o) if c.grouped and block.repeats else NOTHING
         scores = A * score_bytes(block, c)
         if block.scores == "fp32" and c.half:
             scores = scores + 4 * (T * q) + 4 * (P * k)
@@ -332,49 +332,11 @@ def _attention_moments(block: Block, c: Setting, stream: Expr, around: Expr) -> 
                 "scores beside the one key head, repeated for the product",
             ),
         ]
-    masked = c.masked and not c.flash and not c.decode
-    if c.kernel == "math":
-        # attention.cpp, _scaled_dot_product_attention_math: half precision is computed in fp32; then repeat_interleave
-        # of those fp32 keys and values where enable_gqa asks for it; queries and keys times √scale; the product; the
-        # mask added
-        wide = T * (4 * q) + P * (4 * (k + v)) if c.half else NOTHING
-        scaled = P * (4 * (k if c.shared and not block.repeats else NOTHING))
-        repeated = P * (4 * (q + o)) if block.repeats else NOTHING
-        grown = stream + projections + repeated + wide + T * (4 * q) + around
-        copied = block.repeats or c.batched  # one key head of one sequence is multiplied as a view
-        return [
-            Moment(
-                "attention product",
-                grown + (P * (4 * q) if copied else NOTHING) + scaled + 4 * A,
-                "the unfused fallback: scaled queries and keys, their product",
-            ),
-            Moment(
-                "attention values",
-                grown + (P * (4 * o) if copied and not block.repeats else NOTHING) + 4 * A + T * (4 * o),
-                "the unfused fallback: scaled queries, softmax, the one value head laid out, the product",
-            ),
-            Moment(
-                "attention result",
-                grown + A * (4 + b if c.half else 4) + T * ((4 + b) * o if c.half else 4 * o),
-                "the unfused fallback: scaled queries, softmax and product, each with its copy in half precision",
-            ),
-            Moment(
-                "attention scores",
-                grown + 8 * A + (NOTHING if c.decode else M * b if c.masked else 4 * N),
-                "the unfused fallback: scaled queries, scores before and after the mask",
-            ),
-        ]
-    copies = (repeated + (A if block.scores == "alibi" else M) * b) if masked else NOTHING
-    return [
-        Moment(
-            "attention",
-            stream + T * b * (block.projections + o) + (4 * (T * H) if c.logsumexp else 0) + copies + around,
-            "queries and the kernel's output"
-            + (", repeated keys and values, the mask in the model's dtype" if masked else ""),
-        ),
-        Moment(
-            "attention output",
-            stream + T * b * (block.projections + o + h) + around,
-            "queries, the heads' outputs and their projection",
-        ),
-    ]
+    if c.kernel == "fused":
+        return fused_moments(block, c, stream, around)
+    if c.decode or not (c.full and c.sliding and c.masked):
+        return math_moments(block, c, stream + projections + around)
+    # the mask of the layers that slide opens the memory-efficient kernel to them; the full ones have none, and while
+    # the last of them attends, the layers behind it have cached nothing yet
+    fallback = math_moments(block, c._replace(masked=False), stream + projections + around - z)
+    return [*fused_moments(block, c, stream, around), *fallback]

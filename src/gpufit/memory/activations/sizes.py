@@ -41,15 +41,18 @@ def stack_sizes(
     batch = workload.batch
     tokens = batch * queries
     windows = [layers.window_tokens for layers in architecture.cache if layers.window_tokens]
+    behind = sum(layers.followed_by for layers in architecture.cache if layers.kind == "full")
+    width = DTYPE_BYTES[workload.dtype]
     return Sizes(
         tokens, batch, queries, keys, batch * keys, a.heads * tokens * keys, tokens * keys, queries * keys,
-        DTYPE_BYTES[workload.dtype], stack.hidden, stack.mlp_width,
+        width, stack.hidden, stack.mlp_width,
         a.heads * a.head_dim, a.kv_heads * a.head_dim, a.kv_heads * a.value_dim, a.heads * a.value_dim,
         a.heads, a.kv_heads, a.heads * a.rope_dim, a.kv_heads * a.rope_dim, a.rope_dim, architecture.vocab_size,
         *((x.count, x.per_token, x.width, x.shared_width) if x else (0, 0, 0, 0)),
         a.query_rank, a.kv_rank, batch * sources, a.heads * tokens * sources,
         *((mixer.inner, mixer.state, mixer.conv, mixer.groups, mixer.heads, mixer.time_rank, mixer.chunk) if mixer
         else (0,) * 7), extra, stack.layers, fused, batch * min(keys, max(windows, default=0)),
+        z=behind * tokens * a.kv_heads * (a.head_dim + a.value_dim) * width,
     )  # fmt: skip
 
 
