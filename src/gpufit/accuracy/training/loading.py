@@ -43,7 +43,8 @@ def _what_matters(plan: TrainingPlan) -> TrainingPlan:
     """The plan less what loading does not depend on, so that plans which differ in that alone share one answer."""
     method: Method = "lora" if plan.trains_adapters else "full"
     return TrainingPlan(
-        method=method, weight_dtype=plan.base_dtype, quant=plan.quant, kbit_prepare=plan.kbit_prepare
+        method=method, weight_dtype=plan.base_dtype, quant=plan.quant, kbit_prepare=plan.kbit_prepare,
+        embeddings_cast_back=plan.embeddings_cast_back,
     )  # fmt: skip
 
 

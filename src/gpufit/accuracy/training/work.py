@@ -106,6 +106,7 @@ def plan_row(row: Measurement, work: TrainingRow, architecture: Architecture, ca
     version = transformers[1] if transformers else season_version(torch[1]) if torch else None
     precision = _precision(work, architecture)
     attention = _attention(row, architecture)
+    prepares = engine == "transformers" and _prepares(row, work, quant, sharding)
     return TrainingPlan(
         method=method, micro_batch=work.micro_batch or 1, seq=work.sequence_length or 1,
         grad_accum=work.grad_accum or 1, precision=precision, weight_dtype=_weight_dtype(work, precision, method),
@@ -113,7 +114,9 @@ def plan_row(row: Measurement, work: TrainingRow, architecture: Architecture, ca
         lora_dropout=method != "full" and any(name in names for name in _DROPPING), lora_r=work.lora_rank or 8,
         lora_targets=targets, dora=work.method.lower().startswith("dora"),
         adapter_dtype=None if engine == "transformers" else "bf16", quant=quant,
-        kbit_prepare=engine == "transformers" and _prepares(row, work, quant, sharding),
+        kbit_prepare=prepares,
+        # trl 0.13.0, trainer/sft_trainer.py:228-233: args.bf16 and a model in 4 bit
+        embeddings_cast_back=prepares and "trl" in names and precision == "amp-bf16" and quant != "bnb-int8",
         loss=_loss(names, engine, method, row),
         packing="packed" in row.notes or "packing" in row.notes, gpus=work.gpus or 1, sharding=sharding,
         offload=_offload(work, row), compute_capability=card.capability, library_version=version,

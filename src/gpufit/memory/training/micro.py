@@ -53,7 +53,7 @@ def _micro_bytes(architecture: Architecture, plan: TrainingPlan, sums_in_place: 
     found = micro_step(architecture, replace(plan, grad_accum=1), accumulating=accumulates, sums_in_place=sums_in_place)
     layers = sum(stack.layers for stack in architecture.stacks)
     # prepare_model_for_kbit_training lifts the embeddings, and with them their output, to fp32
-    stream = 4 if plan.kbit_prepare else DTYPE_BYTES[plan.base_dtype]
+    stream = 4 if plan.kbit_prepare and not plan.embeddings_cast_back else DTYPE_BYTES[plan.base_dtype]
     hidden = plan.tokens * architecture.stacks[0].hidden * stream
     return MicroBytes(
         forward_bytes=found.forward_peak_bytes,

@@ -331,7 +331,7 @@ def weights_by_name(architecture: Architecture, plan: TrainingPlan) -> dict[str,
             continue
         bytes_of = weighed.get(id(group))
         quantized = bytes_of is not None and bytes_of.quantized_copies > 0
-        fp32 = (bytes_of is not None and bytes_of.stays_fp32) or (plan.kbit_prepare and not quantized)
+        fp32 = (bytes_of is not None and bytes_of.stays_fp32) or (plan.lifts(group.name) and not quantized)
         trained = group.module != "sines" and (not adapters or id(group) in copied)
         found.setdefault(group.name, []).append(
             Weight(

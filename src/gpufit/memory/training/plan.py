@@ -35,6 +35,7 @@ DEFAULT_LORA_R = 8  # peft 0.21.2, tuners/lora/config.py, LoraConfig.r
 DEFAULT_OPTIMIZER: Optimizer = "adamw-fused"  # transformers 5.23.0, training_args.py, default_optim with torch >= 2.8
 ALL_LINEAR = "all-linear"
 
+_CAST_BACK = ("lm_head", "embed_tokens", "wte", "wpe")  # trl 0.13.0, trainer/utils.py:872, peft_module_casting_to_bf16
 _QUERY_VALUE = ("q_proj", "v_proj")
 _BERT_LIKE = ("query", "value")
 LORA_DEFAULT_TARGETS: dict[str, tuple[str, ...]] = {
@@ -80,6 +81,7 @@ class TrainingPlan:
     liger's), ``torch.compile``. ``keeps_outputs`` is True for
     a loop that holds the model's output, and with it the logits, until the next step; the Trainer does not.
     ``steps_in_backward`` is True where each weight is updated, and its gradient dropped, as soon as it is made,
+    ``embeddings_cast_back`` where embeddings and head return to 16 bit after the k-bit preparation,
     ``expands_keys`` where grouped keys and values are repeated before the attention kernel, ``prefetches`` where FSDP1
     gathers the next block of the way back ahead of time (BACKWARD_PRE, as gpufit's own configuration file says).
     """
@@ -117,6 +119,7 @@ class TrainingPlan:
     compiled: bool = False
     keeps_outputs: bool = False
     steps_in_backward: bool = False
+    embeddings_cast_back: bool = False
     expands_keys: bool = False
     prefetches: bool = True
 
@@ -149,6 +152,15 @@ class TrainingPlan:
     def copied_dtype(self) -> str:
         """The format of modules_to_save: a copy of the base module, lifted with it by the k-bit preparation."""
         return "fp32" if self.kbit_prepare else self.base_dtype
+
+    def lifts(self, name: str) -> bool:
+        """Whether the k-bit preparation leaves that tensor, which is not quantized, in fp32.
+
+        >>> plan = TrainingPlan(method="qlora", kbit_prepare=True, embeddings_cast_back=True)
+        >>> plan.lifts("model.norm.weight"), plan.lifts("lm_head.weight")
+        (True, False)
+        """
+        return self.kbit_prepare and not (self.embeddings_cast_back and any(part in name for part in _CAST_BACK))
 
     @property
     def tokens(self) -> int:

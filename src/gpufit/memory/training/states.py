@@ -98,7 +98,7 @@ def count_residents(architecture: Architecture, plan: TrainingPlan) -> Residents
 
 def prepared_bytes(found: GroupBytes, plan: TrainingPlan) -> int:
     """What is not quantized, after prepare_model_for_kbit_training where that runs: every 16-bit parameter in fp32."""
-    if not plan.kbit_prepare or plan.quant not in UPCAST_METHODS or found.stays_fp32:
+    if not plan.lifts(found.group.name) or plan.quant not in UPCAST_METHODS or found.stays_fp32:
         return found.kept_bytes
     held = DTYPE_BYTES[found.group.dtype or plan.base_dtype]
     return found.kept_bytes * 4 // held if held == 2 else found.kept_bytes
