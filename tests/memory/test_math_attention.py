@@ -62,7 +62,7 @@ WINDOWED: dict[str, Any] = {
     [
         pytest.param((SLIDING, FULL, SLIDING, SLIDING), id="two behind"),
         pytest.param((SLIDING, SLIDING, FULL), id="none behind"),
-        pytest.param((SLIDING, FULL, *[SLIDING] * 15), id="so many that they decide"),
+        pytest.param((SLIDING, FULL, *[SLIDING] * 30), id="so many that they decide"),
     ],
 )
 @pytest.mark.parametrize(("dtype", "capability"), [("fp32", (8, 0)), ("fp16", (7, 5))])
