@@ -211,14 +211,14 @@ def compare_with_config(
     name: str, config: str | Path, *, catalog: str | Path | None = None, environ: Mapping[str, str] | None = None
 ) -> Comparison:
     """Hold the catalog's entry ``name`` against a config.json, or a folder with one."""
-    from gpufit.errors import BadFile
+    from gpufit.errors import no_such_path
     from gpufit.sources.catalog_audit import compare_entry
     from gpufit.sources.resolve import resolve_path
 
     known = load_catalog(catalog, os.environ if environ is None else environ)
     entry, path = known.get(name), Path(config).expanduser()
     if not os.path.lexists(path):
-        raise BadFile(f"there is no file or folder {str(path)[:200]!r}")
+        raise no_such_path(path)
     return compare_entry(entry, resolve_path(path), known.source_of(entry))
 
 

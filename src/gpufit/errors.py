@@ -69,6 +69,30 @@ class BadFile(GpufitError):
     code = "bad_file"
 
 
+_WHERE = "check the path; a relative one starts at the current folder"
+_HINTS: dict[type[Exception], str] = {
+    FileNotFoundError: _WHERE,
+    NotADirectoryError: _WHERE,
+    IsADirectoryError: "it is a folder; name a file in it",
+    PermissionError: "it belongs to somebody else; ask for the right to read it",
+}
+
+
+def no_such_path(path: object) -> BadFile:
+    """A path that leads nowhere.
+
+    >>> no_such_path("model.gguf").message
+    "there is no file or folder 'model.gguf'"
+    """
+    return BadFile(f"there is no file or folder {str(path)[:200]!r}", hint=_WHERE)
+
+
+def unreadable(path: object, problem: Exception) -> BadFile:
+    """A file that the system does not let be read, with a hint on what may help."""
+    hint = next((hint for kind, hint in _HINTS.items() if isinstance(problem, kind)), "")
+    return BadFile(f"cannot read {path}: {getattr(problem, 'strerror', None) or problem}", hint=hint)
+
+
 class BadCatalog(BadFile):
     """A catalog entry is wrong; ``line`` is 1-based, 0 when no line can be named."""
 

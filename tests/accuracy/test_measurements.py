@@ -54,7 +54,11 @@ def test_files_that_are_too_large_binary_or_absent_are_refused(tmp_path: Path) -
     large.write_bytes(b"x" * (LARGEST_FILE_BYTES + 1))
     binary = tmp_path / "binary.csv"
     binary.write_bytes(b"\xff\xfe\x00")
-    for path, words in ((large, "larger than 16 MiB"), (binary, "not UTF-8"), (tmp_path / "none", "cannot be read")):
+    for path, words in (
+        (large, "larger than 16 MiB"),
+        (binary, "not UTF-8"),
+        (tmp_path / "none", "cannot read"),
+    ):
         with pytest.raises(BadFile, match=words):
             read_measurements(path)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gpufit.accuracy.training.row import TrainingRow, parse_training
-from gpufit.errors import BadFile
+from gpufit.errors import BadFile, unreadable
 from gpufit.records import record
 
 LARGEST_FILE_BYTES = 16 << 20
@@ -64,7 +64,7 @@ def read_measurements(path: Path) -> tuple[Measurement, ...]:
         with path.open("rb") as stream:
             content = stream.read(LARGEST_FILE_BYTES + 1)
     except OSError as problem:
-        raise BadFile(f"{path} cannot be read: {problem.strerror or problem}") from problem
+        raise unreadable(path, problem) from problem
     if len(content) > LARGEST_FILE_BYTES:
         raise BadFile(f"{path} is larger than {LARGEST_FILE_BYTES >> 20} MiB", hint="split it")
     try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gpufit.errors import BadCatalog, GpufitError
+from gpufit.errors import BadCatalog, GpufitError, no_such_path
 from gpufit.facts.architecture import Architecture
 from gpufit.facts.audit import ABSENT, Audit, Comparison, Difference, Problem
 from gpufit.facts.dtypes import parse_dtype
@@ -26,6 +26,8 @@ _SHAPES = frozenset({"parameters", "tensors", "stacks", "cache"})
 def audit_catalog(path: Path, read: ConfigReader = parse_config) -> Audit:
     """Parse every entry with ``read`` and count its parameters. Raises BadFile where there is no file to read."""
     file = str(path)
+    if not path.exists():
+        raise no_such_path(path)
     content = read_whole(Folder(path.parent), path.name, LARGEST_FILE_BYTES)
     try:
         compiled, faults = find_faults(content)

@@ -18,7 +18,7 @@ from typing import Any
 from zlib import crc32
 
 from gpufit.__about__ import __version__
-from gpufit.errors import BadFile
+from gpufit.errors import BadFile, unreadable
 
 LARGEST_FILE_BYTES = 16 << 20
 _SETTLED_NS = 2 * 10**9  # a file changed again within its clock's tick would look unchanged; wait until it is older
@@ -55,7 +55,7 @@ def load_compiled(
     try:
         found = os.stat(path)
         if not stat.S_ISREG(found.st_mode):
-            raise BadFile(f"{path} is not a regular file")
+            raise BadFile(f"{path} is not a regular file", hint="name a file")
         key = _key(path, found, compile)
         cached = None if cache_dir is None else cache_dir / f"{path.stem}-{crc32(repr(key[:3]).encode()):08x}.json"
         kept = None if cached is None else _read_cache(cached, key)
@@ -64,7 +64,7 @@ def load_compiled(
         with open(path, "rb") as file:
             content = file.read(limit_bytes + 1)
     except OSError as error:
-        raise BadFile(f"cannot read {path}: {error.strerror or error}") from None
+        raise unreadable(path, error) from None
     if len(content) > limit_bytes:
         raise BadFile(f"{path} is larger than {limit_bytes >> 20} MiB", hint="split it, or remove what is not needed")
     text = json.dumps({"key": key, "data": compile(content)}, separators=(",", ":"))

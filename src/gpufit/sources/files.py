@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from gpufit.errors import BadFile
+from gpufit.errors import BadFile, unreadable
 
 T = TypeVar("T")
 _MOST_FILES = 20_000
@@ -90,7 +90,7 @@ def read_range(path: Path, start: int, count: int) -> bytes:
     """A piece of a regular file; pipes and devices, which might never end, are refused."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise BadFile(f"{path} is not a regular file")
+            raise BadFile(f"{path} is not a regular file", hint="name a file")
         with open(path, "rb", buffering=0) as file:
             file.seek(start)
             pieces, missing = [], count
@@ -99,7 +99,7 @@ def read_range(path: Path, start: int, count: int) -> bytes:
                 missing -= len(piece)
             return b"".join(pieces)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        raise BadFile(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise unreadable(path, error) from None
 
 
 def file_size(files: Files, name: str) -> int:

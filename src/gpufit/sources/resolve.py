@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpufit.errors import BadFile, UnknownName, UsageError
+from gpufit.errors import BadFile, UnknownName, UsageError, no_such_path
 from gpufit.facts.architecture import Architecture
 from gpufit.facts.read import ConfigReader, parse_config
 from gpufit.records import record
@@ -105,6 +105,6 @@ def _not_found(text: str, catalog: Catalog, revision: str | None) -> UsageError 
     if text.startswith(("http://", "https://")):
         return UsageError("a web address is not a model", hint="write the Hub id alone: owner/name")
     if text.endswith(_MODEL_FILES) or os.sep in text or text.startswith((".", "~")):
-        return BadFile(f"there is no file or folder {text[:200]!r}")
+        return no_such_path(text)
     hint = "gpufit list shows all; owner/name asks the Hub"
     return UnknownName("model", text[:100], catalog.nearest(text), hint=hint)
