@@ -15,7 +15,8 @@ Reading a block of transformers' modelling code with an eye on lifetimes, the sa
 * ``mlp``: activation, up projection and product.
 * ``final norm``, ``logits``: one position per sequence is kept (``logits_to_keep`` = 1), then copied to fp32 to
   choose the token.
-* ``cache growth``: a decode step concatenates a layer's cache into a new tensor before the old one dies.
+* ``cache growth``: a decode step concatenates a layer's cache into a new tensor before the old one dies, while
+  attention names its projections and, where it looks them up itself, sin and cos.
 
 All through a forward pass live: the input embeddings (``inputs_embeds`` is a local of the model's forward), the layer's
 input (a local of the loop) and whatever the block itself still names.
@@ -41,7 +42,6 @@ from gpufit.memory.activations.symbols import (
     T,
     V,
     W,
-    X,
     as_expr,
     b,
     f,
@@ -96,7 +96,7 @@ class Block:
     repeats: bool = True  # repeat_kv in eager attention of grouped queries
     table: Expr = NOTHING
     tables: int = 1  # pairs of cos and sin
-    gathers: bool = False  # cos and sin are gathered from a copied fp32 table of X positions (GPT-J)
+    own_angles: Expr = NOTHING  # bytes of sin and cos that attention looks up itself, gone before the MLP (GPT-J)
     frees_input: bool = False  # the MLP's input dies once its first projection is done (OPT rebinds the name)
     eager_only: bool = False
     logits_copies: int = 1
@@ -136,8 +136,8 @@ def score_bytes(block: Block, c: Setting) -> Expr:
 def ambient(block: Block, c: Setting) -> Expr:
     """What lives all through the forward pass besides the stream: ids, position tables, masks."""
     alive = 8 * (P if c.decode else T) + block.table
-    if block.gathers:
-        alive = alive + 4 * (X * D) + S * D * (8 + b) + 8 * S
+    if block.own_angles:
+        alive = alive + 8 * S
     elif block.rotary == "complex":
         alive = alive + 4 * (S * D) + 8 * S
     elif block.rotary != "none":
@@ -170,14 +170,15 @@ def decoder_moments(
     kept = (block.kept_scores + (block.previous_scores if c.deep else 0)) * (A * b) if eager else NOTHING
     before = block.previous_scores * (A * b) if eager and c.deep else NOTHING
     around = ambient(block, c)
+    beside = before + block.own_angles + around  # during attention, and no longer
 
     if attention is not None:
-        mixing = [Moment(m.name, m.formula + stream + before + around, m.alive) for m in attention]
+        mixing = [Moment(m.name, m.formula + stream + beside, m.alive) for m in attention]
     else:
         mixing = [
-            *_rotary_moments(block, c, stream + before + around),
-            *_query_norm_moments(block, c, stream + before + around),
-            *_attention_moments(block, c, stream, before + around),
+            *_rotary_moments(block, c, stream + beside),
+            *_query_norm_moments(block, c, stream + beside),
+            *_attention_moments(block, c, stream, beside),
         ]
     moments = [
         *mixing,
@@ -198,7 +199,7 @@ def decoder_moments(
     else:
         moments += [Moment(m.name, mlp_stream + m.formula + kept + around, m.alive) for m in mlp]
     if c.linear != "plain":
-        moments += _linear_moments(block, c, mlp is None, stream + before + around, mlp_stream + kept + around)
+        moments += _linear_moments(block, c, mlp is None, stream + beside, mlp_stream + kept + around)
     moments += head_moments(block, c, around)
     if c.decode:
         # DynamicLayer.update copies keys, then values; DynamicSlidingWindowLayer.update names both copies first
@@ -207,7 +208,7 @@ def decoder_moments(
         moments += [
             Moment(
                 "cache growth",
-                grown + stream + T * b * q + 4 * B * V + around,
+                grown + stream + T * b * block.projections + 4 * B * V + beside,
                 f"a layer's {what}, old and new at once, while torch.cat copies them",
             )
             for what, grown in copies.items()

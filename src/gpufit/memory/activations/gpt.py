@@ -9,7 +9,7 @@ from __future__ import annotations
 from gpufit.facts.architecture import Architecture
 from gpufit.memory.activations.courses import Course, plan_decoder
 from gpufit.memory.activations.decoder import BLOOM_GELU, GELU_TANH, PLAIN, Block
-from gpufit.memory.activations.symbols import B, C, F, H, S, X, b, h, j, k, o, q, r
+from gpufit.memory.activations.symbols import B, C, D, F, H, S, X, b, h, j, k, o, q, r
 from gpufit.memory.workload import Workload
 from gpufit.records import replace
 
@@ -39,7 +39,8 @@ FALCON_ALIBI = replace(
     table=2 * S * X * b + 8 * S,  # cos and sin of the whole head, made and not used
 )
 FALCON_TWO_NORMS = replace(FALCON, stream=4, mlp_stream=5)  # ln_attn and ln_mlp
-# GPTJBlock: scores from fp32 queries and keys; NewGELU; embed_positions is an fp32 buffer of every layer
+# GPTJBlock: scores from fp32 queries and keys; NewGELU; embed_positions is an fp32 buffer of every layer, which its
+# attention copies whole (repeat), beside the 8-byte indices of the rows to gather and the rows themselves
 GPTJ = Block(
     mlp=GELU_TANH,
     norm="layer",
@@ -49,11 +50,12 @@ GPTJ = Block(
     scores="fp32",
     previous_scores=1,
     eager_only=True,
-    gathers=True,
+    own_angles=4 * (X * D) + S * D * (8 + b),
 )
 # CodeGenAttention: GPT-J's scores; the fused projection and the parts of queries and keys split from it stay named,
-# their rotated parts are fp32 as sin and cos are, and so are the queries joined from them: in fp32 one more tensor
-CODEGEN = replace(GPTJ, projections=F + q + k + 2 * (r + j), gathers=False)
+# their rotated parts are fp32 as sin and cos are, and so are the queries joined from them: in fp32 one more tensor;
+# the rows of its table are indexed, not gathered from a copy
+CODEGEN = replace(GPTJ, projections=F + q + k + 2 * (r + j), own_angles=4 * (S * D))
 BLOCKS: dict[str, Block] = {
     "gpt2": GPT2,
     # GPTBigCodeMLP: torch's own gelu; softmax upcast; one key head

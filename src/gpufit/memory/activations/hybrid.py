@@ -199,8 +199,7 @@ def _moments(family: Hybrid, c: Setting, copies: Copies) -> dict[str, Contest]:
         found["mixer"].append(Moment(one.name, formula, one.alive))
         found["behind"].append(Moment(one.name, formula + scores, f"{one.alive}, the scores before it"))
     for one in decoder_moments(replace(family.block, kept_scores=0), c, feed):
-        gate = T * b * (family.block.projections - q) if one.name == "cache growth" else NOTHING
-        found.setdefault(_place(one.name), []).append(Moment(one.name, one.formula + gate, one.alive))
+        found.setdefault(_place(one.name), []).append(one)
     if scores and family.block.kept_scores:
         for one in decoder_moments(family.block, c, feed):
             if _place(one.name) in ("dense", "sparse"):
