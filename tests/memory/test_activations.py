@@ -15,6 +15,8 @@ from gpufit.memory.activations.symbols import Sizes, T, b, f, h
 from gpufit.memory.workload import AttentionKernel, Workload
 from gpufit.records import replace
 
+from .shrunken import SHRUNKEN
+
 LLAMA_2_7B = {
     "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
     "num_attention_heads": 32, "vocab_size": 32000,
@@ -44,6 +46,19 @@ def test_eager_llama_2_7b_peaks_at_its_scores() -> None:
     (prefill,) = estimate_phases(parse_config(LLAMA_2_7B), Workload(prompt_tokens=2048, attention="eager"))
     assert prefill.moment == "attention scores"
     assert 0 < prefill.activation_bytes - 8 * 32 * 2048**2 < 100_000_000
+
+
+def test_wide_heads_over_a_short_prompt_peak_at_their_values() -> None:
+    """Gemma 4's full layers: 8 heads of 128 beside a stream of 448, so that queries, repeated keys and values, the
+    heads' outputs and those laid out by token (5 times 1,024) outweigh 64² scores and the MLP. Above the cache:
+    probabilities, stream and those five, six layers' inputs of 256, cos and sin of both kinds, two masks, ids.
+    """
+    attention = 8 * 64**2 * 4 + 64 * 4 * (3 * 448 + 5 * 1024)
+    by_hand = attention + 64 * 4 * (6 * 256) + 2 * 64 * (128 + 64) * 4 + 2 * 64**2 * 4 + 16 * 64
+    work = Workload(prompt_tokens=64, dtype="fp32", attention="eager")
+    (prefill,) = estimate_phases(parse_config(SHRUNKEN["gemma4"]), work)
+    assert (prefill.moment, prefill.activation_bytes) == ("attention values", by_hand)
+    assert by_hand == 2_311_168  # with a cache of 589,824 the replay's 2,901,528 but for 536
 
 
 def test_a_formula_prints_as_written_and_counts_as_printed() -> None:

@@ -10,6 +10,8 @@ Reading a block of transformers' modelling code with an eye on lifetimes, the sa
   softmax reads half and writes fp32 in one kernel; in bf16 the fp32 copy of the scores (4) and the result (4) stand
   beside the scores (2): 10. In fp32 the product and its scaled or softmaxed copy: 8. Fused kernels hold queries and
   outputs.
+* ``attention values``: the heads' outputs and their copy in the order of tokens, in eager attention beside the
+  probabilities and the repeated keys and values; the widest where heads are wide and the prompt is short.
 * ``attention output``: the output projection writes beside the attention's locals.
 * ``norm``: the fp32 copies of a normalization.
 * ``mlp``: activation, up projection and product.
@@ -315,6 +317,9 @@ def _attention_moments(block: Block, c: Setting, stream: Expr, around: Expr) -> 
         scores = A * score_bytes(block, c)
         if block.scores == "fp32" and c.half:
             scores = scores + 4 * (T * q) + 4 * (P * k)
+        # the heads' outputs of many tokens are copied into the order of tokens, those of one are in it already;
+        # one value head is laid out for the product, of as many keys as there are queries in a prefill
+        laid_out = T * b * o if not c.decode else P * b * o if c.shared and c.batched else NOTHING
         return [
             Moment(
                 "attention scores",
@@ -325,6 +330,12 @@ def _attention_moments(block: Block, c: Setting, stream: Expr, around: Expr) -> 
                 "attention output",
                 block.named_scores * (A * b) + stream + projections + T * b * block.output + around,
                 "probabilities, the heads' outputs and their projection",
+            ),
+            # keys and values are repeated under names of their own until the function returns
+            Moment(
+                "attention values",
+                block.named_scores * (A * b) + stream + projections + repeated + T * b * o + laid_out + around,
+                "probabilities, repeated keys and values, the heads' outputs and those laid out token by token",
             ),
             # torch.matmul lays each operand out whole when it cannot be viewed as one batch: one sequence can
             Moment(
