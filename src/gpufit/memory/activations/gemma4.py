@@ -7,6 +7,10 @@ the fp32 copies of a norm) before any layer has filled its cache: z bytes less. 
 own, a prefill goes on with the last position only, except under flash attention.
 
 With experts the dense MLP's output and its norm stay named while the experts run, and after: six tensors of width h.
+The router's answer takes the name ``_`` that kept the eager probabilities until then.
+
+Gemma4Model, around the decoder of a model with towers, names the token's part of the per-layer inputs and the
+embeddings that stand in for pictures (``llm_inputs_embeds``) to the end, and makes the masks before anything else.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from gpufit.memory.activations.decoder import GATED, Block, decoder_moments, nor
 from gpufit.memory.activations.moe import Routed, expert_moments
 from gpufit.memory.activations.quantized import kernels_are_known
 from gpufit.memory.activations.setting import Contest, Moment, Setting, contenders
-from gpufit.memory.activations.symbols import E, S, Sizes, T, X, a, b, h, z
+from gpufit.memory.activations.symbols import NOTHING, A, E, M, S, Sizes, T, X, a, b, h, z
 from gpufit.memory.kv_cache import count_cache
 from gpufit.memory.workload import Workload
 from gpufit.records import replace
@@ -30,17 +34,21 @@ EXPERTS = Routed(fp32_weights=True, router=E * 4)
 
 
 @lru_cache(maxsize=1024)
-def _moments(c: Setting, routed: bool) -> Contest:
+def _moments(c: Setting, routed: bool, wrapped: bool) -> Contest:
     feed = None
     if routed:
-        waiting = T * b * (2 * h)  # the dense MLP's output and its norm
+        waiting = T * b * (2 * h) - (A * b if c.kernel == "eager" else NOTHING)  # the dense MLP's output and its norm
         feed = (Moment("mlp", T * b * GATED, "gate, up and product"),
                 *(Moment(x.name, x.formula + waiting, f"{x.alive}, the dense MLP's output and its norm")
                   for x in expert_moments(EXPERTS, c) if x.name != "mlp"))  # fmt: skip
     block = replace(BLOCK, norm_stream=6) if routed else BLOCK
+    around = NOTHING
+    if wrapped:
+        block = replace(block, table=block.table + T * b * (a + h))
+        around = T * b * h + (c.masks * (M * b) if c.kernel == "eager" else NOTHING)
     per_layer = Moment(
         "per-layer inputs",
-        T * b * (2 * a + h) + T * norm_copies("rms", a, c.half) + 16 * T - z,
+        T * b * (2 * a + h) + T * norm_copies("rms", a, c.half) + 16 * T + around - z,
         "every layer's input from the token, its projection and the fp32 copies of a norm; embeddings",
     )
     return contenders((*decoder_moments(block, c, feed), per_layer))
@@ -71,4 +79,5 @@ def _evaluated(
         f=sizes.f if prefill and not c.flash else widest,
         z=count_cache(architecture, workload, after_prefill=True) if prefill else 0,
     )  # fmt: skip
-    return _moments(c, bool(architecture.stacks[0].experts)), sizes
+    wrapped = bool(per_layer) and architecture.model_class.endswith("ForConditionalGeneration")
+    return _moments(c, bool(architecture.stacks[0].experts), wrapped), sizes
