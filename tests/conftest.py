@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import shutil
@@ -55,12 +54,6 @@ def follows_schema() -> Callable[[object], None]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--update-golden`` rewrites the texts in tests/golden, to be looked at and committed."""
     parser.addoption("--update-golden", action="store_true", help="rewrite the texts in tests/golden")
-
-
-def pytest_collection_finish() -> None:
-    """What was collected lives to the end: the garbage collector need not walk it again at every turn."""
-    gc.collect()
-    gc.freeze()
 
 
 def pytest_unconfigure() -> None:

@@ -91,12 +91,12 @@ def _quantized(architecture: Architecture, quant: Any) -> int:
 
 
 def _named_alike(layers: CacheLayers) -> CacheLayers:
-    """With the names that the cache class gives its states."""
+    """With the names that the cache class gives its states, and without the order, which only the forms ask for."""
     from gpufit.records import replace
 
     names = ("conv_state", "recurrent_state")
     state = tuple(replace(item, name=name) for item, name in zip(layers.state, names, strict=False))
-    return replace(layers, state=state)
+    return replace(layers, state=state, followed_by=0)
 
 
 def test_a_family_without_reader_by_hand() -> None:
